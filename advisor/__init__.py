@@ -1,0 +1,1 @@
+"""Decides: techniques, the ladder, the verdict and the report. Imports `evals` and `backends`."""

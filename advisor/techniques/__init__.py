@@ -1,0 +1,1 @@
+"""Ways of getting answers out of a model; `registry` names them all."""

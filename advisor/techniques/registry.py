@@ -1,0 +1,65 @@
+"""All techniques by name. Importing this is cheap: what is heavy waits in leaf modules."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from advisor.techniques.base import Fitted, Technique, read_state
+from advisor.techniques.few_shot import FewShot
+from advisor.techniques.fine_tune import FineTune
+from advisor.techniques.knn_few_shot import KnnFewShot
+from advisor.techniques.zero_shot import ZeroShot
+from backends.errors import InputError, Problem
+
+
+class _TechniqueClass(Protocol):
+    """What the registry holds: a constructor of keyword hyperparameters."""
+
+    name: str
+    fitted: type[Fitted]
+
+    def __call__(self, **parameters: Any) -> Technique: ...
+
+
+_CLASSES: tuple[Any, ...] = (ZeroShot, FewShot, KnnFewShot, FineTune)
+_TECHNIQUES: dict[str, _TechniqueClass] = {technique.name: technique for technique in _CLASSES}
+
+
+def names() -> list[str]:
+    """All technique names, cheapest idea first."""
+    return list(_TECHNIQUES)
+
+
+def problems(name: str, parameters: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a technique as a scenario names it; empty when it can be made."""
+    if name not in _TECHNIQUES:
+        near = difflib.get_close_matches(name, _TECHNIQUES, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(_TECHNIQUES)}."
+        return [f"there is no technique {name!r}. {hint}"]
+    fields = {field.name for field in dataclasses.fields(cast(Any, _TECHNIQUES[name]))}
+    unknown = [parameter for parameter in parameters if parameter not in fields]
+    if unknown:
+        known = ", ".join(sorted(fields)) or "none"
+        return [f"{name} has no parameter {parameter!r}; it has: {known}." for parameter in unknown]
+    try:
+        _TECHNIQUES[name](**parameters)
+    except (TypeError, ValueError) as error:
+        return [f"{name}: {error}."]
+    return []
+
+
+def make(name: str, parameters: Mapping[str, Any]) -> Technique:
+    """Make a technique. Raises InputError for what `problems` would list."""
+    found = problems(name, parameters)
+    if found:
+        raise InputError([Problem("techniques", what, "") for what in found])
+    return _TECHNIQUES[name](**parameters)
+
+
+def load_fitted(folder: Path) -> Fitted:
+    """Read a fitted technique back, of whatever kind it is."""
+    return _TECHNIQUES[read_state(folder)["technique"]].fitted.load(folder)

@@ -1,0 +1,1 @@
+"""Talks: where models live. Imports nothing of `evals` or `advisor`."""

@@ -1,0 +1,205 @@
+r"""A backend that answers by a script: deterministic, instant, no packages; the engine's tests run on it.
+
+A model is named `scripted/echo` or `scripted/FILE.json`. The file holds rules, first match wins:
+
+    {"rules": [{"when": "regex on the last message", "needs": "regex on the whole prompt", "answer": "text"}],
+     "default": "text", "usd_per_1m_input": 1.0, "usd_per_1m_output": 2.0, "billed": false, "sleep_seconds": 0.0}
+
+A rule with `"error": "text"` fails instead. `answer` may hold `\1` for groups of `when`. A tuned scripted model
+is a naive Bayes classifier over words (ScriptedTuner): a real learner, small enough to train within a test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+import re
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.errors import InputError, Problem, RequestError
+from backends.types import (
+    ChatRequest,
+    ChatResponse,
+    Embeddings,
+    TunedModel,
+    TuneJob,
+    TuneObserver,
+    TuneProgress,
+    Usage,
+)
+
+_DIMENSION = 256
+_TUNED = "tuned.json"
+
+
+def problem(name: str) -> Problem | None:
+    """What keeps `scripted/NAME` from being used, or None."""
+    rest = name.partition("/")[2]
+    if rest in {"echo", "words"} or Path(rest).is_file():
+        return None
+    return Problem(name, f"there is no script file {rest!r}.", "Name a JSON file of rules, or use scripted/echo.")
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+class ScriptedChat:
+    """A chat model that follows a script. Tokens are words; seconds are tokens / 1000, so that they are stable."""
+
+    def __init__(self, name: str, script: Mapping[str, Any]) -> None:
+        self._name = name
+        self._script = script
+        self._fingerprint = hashlib.sha256(json.dumps(script, sort_keys=True).encode()).hexdigest()
+
+    @classmethod
+    def open(cls, name: str, *, usd_per_hour: float | None = None, folder: Path | None = None) -> ScriptedChat:
+        """Open `scripted/echo`, a script file or a tuned folder. Raises InputError for an unreadable script."""
+        if folder is not None:
+            return cls(name, json.loads((folder / _TUNED).read_text("utf-8"))["script"])
+        rest = name.partition("/")[2]
+        if rest == "echo":
+            return cls(name, {"rules": [{"when": "(?s)(.*)", "answer": r"\1"}]})
+        try:
+            script = json.loads(Path(rest).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(Problem(rest, f"the script cannot be read: {error}.", "Give a JSON file.")) from error
+        return cls(name, script)
+
+    @property
+    def name(self) -> str:
+        """`scripted/...`."""
+        return self._name
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the script."""
+        return self._fingerprint
+
+    @property
+    def billed(self) -> bool:
+        """True when the script says that calls cost money."""
+        return bool(self._script.get("billed", False))
+
+    def price(self, usage: Usage) -> float | None:
+        """Dollars by the script's prices; None when the script gives `null`."""
+        per_input, per_output = (self._script.get(f"usd_per_1m_{kind}", 1.0) for kind in ("input", "output"))
+        if per_input is None or per_output is None:
+            return None
+        return (usage.input_tokens * float(per_input) + usage.output_tokens * float(per_output)) / 1e6
+
+    def worst_case(self, request: ChatRequest) -> Usage:
+        """The prompt's words and `max_tokens` words of answer."""
+        return Usage(1, sum(len(_words(m.content)) for m in request.messages), 0, request.max_tokens)
+
+    async def complete(self, request: ChatRequest) -> ChatResponse:
+        """Answer by the first rule that matches; raises RequestError where the rule says so."""
+        await asyncio.sleep(float(self._script.get("sleep_seconds", 0.0)))
+        text = " ".join(self._answer(request).split(" ")[: request.max_tokens])
+        prompt_tokens = sum(len(_words(message.content)) for message in request.messages)
+        usage = Usage(1, prompt_tokens, 0, max(1, len(_words(text))))
+        usage = Usage(1, prompt_tokens, 0, usage.output_tokens, self.price(usage))
+        return ChatResponse(text, usage, seconds=(usage.input_tokens + usage.output_tokens) / 1000)
+
+    def _answer(self, request: ChatRequest) -> str:
+        last = request.messages[-1].content
+        if "counts" in self._script:
+            return _most_likely_label(self._script["counts"], last, request.choices)
+        prompt = "\n".join(message.content for message in request.messages)
+        for rule in self._script.get("rules", ()):
+            match = re.search(rule.get("when", ""), last)
+            if match and re.search(rule.get("needs", ""), prompt):
+                if "error" in rule:
+                    raise RequestError(rule["error"])
+                return match.expand(rule["answer"])
+        return str(self._script.get("default", request.choices[0] if request.choices else ""))
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""
+
+
+class ScriptedEmbedder:
+    """Hashed bags of words, of unit length; near texts share words."""
+
+    def __init__(self, name: str = "scripted/words") -> None:
+        self.name = name
+        self.fingerprint = f"{name}:{_DIMENSION}"
+
+    @classmethod
+    def open(cls, name: str, *, usd_per_hour: float | None = None) -> ScriptedEmbedder:
+        """Open `scripted/words`."""
+        return cls(name)
+
+    def price(self, usage: Usage) -> float | None:
+        """A tenth of a dollar per million words."""
+        return usage.input_tokens * 0.1 / 1e6
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        """Embed the texts, in order."""
+        vectors = np.zeros((len(texts), _DIMENSION), dtype=np.float32)
+        for row, text in zip(vectors, texts, strict=True):
+            for word in _words(text):
+                row[zlib.crc32(word.encode()) % _DIMENSION] += 1.0
+            row /= max(float(np.linalg.norm(row)), 1e-12)
+        tokens = sum(len(_words(text)) for text in texts)
+        usage = Usage(len(texts), tokens, 0, 0)
+        return Embeddings(vectors, Usage(len(texts), tokens, 0, 0, self.price(usage)), seconds=tokens / 10_000)
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""
+
+
+class ScriptedTuner:
+    """Learns word counts per answer: multinomial naive Bayes with add-one smoothing."""
+
+    def __init__(self, usd_per_hour: float | None = None) -> None:
+        self._usd_per_hour = usd_per_hour
+
+    async def tune(self, job: TuneJob, observe: TuneObserver | None = None) -> TunedModel:
+        """Count the words of the training conversations; the recipe knows `sleep_seconds` per example."""
+        unknown = set(job.recipe) - {"sleep_seconds"}
+        if unknown:
+            raise InputError(Problem("fine_tune", f"unknown recipe keys {sorted(unknown)}.", "Known: sleep_seconds."))
+        done = job.folder / _TUNED
+        cached = done.is_file()
+        counts: dict[str, Counter[str]] = {}
+        for step, conversation in enumerate(job.train, start=1):
+            await asyncio.sleep(0.0 if cached else float(job.recipe.get("sleep_seconds", 0.0)))
+            counts.setdefault(conversation[-1].content, Counter()).update(_words(conversation[-2].content))
+            if observe:
+                observe(TuneProgress(step, len(job.train), None, None))
+        script = {"counts": {label: dict(sorted(words.items())) for label, words in sorted(counts.items())}}
+        digest = hashlib.sha256(json.dumps([job.base, script, job.seed]).encode()).hexdigest()[:8]
+        if not cached:
+            job.folder.mkdir(parents=True, exist_ok=True)
+            done.write_text(json.dumps({"script": script}), "utf-8")
+        tokens = sum(len(_words(message.content)) for conversation in job.train for message in conversation)
+        return TunedModel(
+            name=f"{job.base}+lora-{digest}",
+            folder=job.folder,
+            trained_tokens=tokens,
+            seconds=tokens / 1000,
+            cost_usd=tokens / 1e6,
+            losses=(),
+            dev_losses=(),
+            recipe=dict(job.recipe),
+            cached=cached,
+        )
+
+
+def _most_likely_label(counts: Mapping[str, Mapping[str, int]], text: str, choices: Sequence[str]) -> str:
+    vocabulary = len({word for words in counts.values() for word in words}) + 1
+    scores = {
+        label: sum(math.log((words.get(word, 0) + 1) / (sum(words.values()) + vocabulary)) for word in _words(text))
+        for label, words in counts.items()
+        if not choices or label in choices
+    }
+    return max(sorted(scores), key=lambda label: scores[label])

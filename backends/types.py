@@ -1,0 +1,237 @@
+"""The words every backend speaks: messages in, text and usage out.
+
+The engine is asynchronous from the runner down to here. Many coroutines await `complete`; a backend may answer
+them one by one, concurrently or in batches, and no caller can tell.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Role = Literal["system", "user", "assistant", "tool"]
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+def add_known(left: float | None, right: float | None) -> float | None:
+    """Add two figures of which either may be unknown: unknown plus anything is unknown."""
+    return None if left is None or right is None else left + right
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a piece of work asked of models. Adds up; an unknown part makes the total unknown."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    """All prompt tokens, those served from a prompt cache included."""
+    cached_tokens: int = 0
+    """The part of `input_tokens` that a prompt cache served."""
+    output_tokens: int = 0
+    cost_usd: float | None = 0.0
+    """Dollars at the model's prices; None when a price is not known."""
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            requests=self.requests + other.requests,
+            input_tokens=self.input_tokens + other.input_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cost_usd=add_known(self.cost_usd, other.cost_usd),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One request to a chat model. Two equal requests may be answered once."""
+
+    messages: tuple[Message, ...]
+    max_tokens: int = 256
+    temperature: float = 0.0
+    """0 is greedy; otherwise the answer is sampled, reproducibly for one `seed`."""
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    """The answer ends before the first of these strings."""
+    choices: tuple[str, ...] = ()
+    """When given, the answer is exactly one of these strings."""
+    json_schema: str | None = None
+    """When given, the answer is JSON valid under this JSON Schema (itself JSON text, so that requests hash)."""
+
+    def as_json(self) -> str:
+        """Canonical JSON of everything that can change the answer; the request's part of a cache key."""
+        return json.dumps(
+            {
+                "messages": [[m.role, m.content] for m in self.messages],
+                "max_tokens": self.max_tokens,
+                "temperature": self.temperature,
+                "seed": self.seed if self.temperature > 0 else None,
+                "stop": self.stop,
+                "choices": self.choices,
+                "json_schema": self.json_schema,
+            },
+            ensure_ascii=False,
+            sort_keys=True,
+        )
+
+
+def request_key(fingerprint: str, request: ChatRequest) -> str:
+    """Key of an answer in a response cache: the model's fingerprint and everything in the request that matters."""
+    return hashlib.sha256(f"{fingerprint}\n{request.as_json()}".encode()).hexdigest()
+
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatResponse:
+    """One answer of a chat model."""
+
+    text: str
+    usage: Usage
+    seconds: float
+    """From the moment the model started on the request (its batch) until this answer was complete."""
+    finish_reason: FinishReason = "stop"
+    cached: bool = False
+    """True when the response cache answered; `usage` and `seconds` are then those measured when it was paid for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Vectors of shape (texts, dimension), float32, each of length one."""
+
+    vectors: FloatArray
+    usage: Usage
+    seconds: float
+    cached: bool = False
+
+
+class ChatModel(Protocol):
+    """A model that answers conversations.
+
+    `complete` raises RequestError when this request cannot be answered and BackendUnavailable when none can.
+    Greedy answers must not depend on which other requests are in flight.
+    """
+
+    @property
+    def name(self) -> str:
+        """`backend/model`, as the user wrote it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Everything about the model that can change an answer: weights, precision, template, library versions."""
+
+    @property
+    def billed(self) -> bool:
+        """True when a call spends money that leaves the house."""
+
+    def price(self, usage: Usage) -> float | None:
+        """Dollars for this usage at today's prices, None when unknown."""
+
+    def worst_case(self, request: ChatRequest) -> Usage:
+        """An upper bound of what this request can use; budgets reserve its price before the call."""
+
+    async def complete(self, request: ChatRequest) -> ChatResponse:
+        """Answer one request."""
+
+    async def aclose(self) -> None:
+        """Let go of memory, threads and connections."""
+
+
+class Embedder(Protocol):
+    """A model that turns texts into unit vectors. Raises as ChatModel does."""
+
+    @property
+    def name(self) -> str:
+        """`backend/model`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Everything about the model that can change a vector."""
+
+    def price(self, usage: Usage) -> float | None:
+        """Dollars for this usage, None when unknown."""
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        """Embed the texts, in order."""
+
+    async def aclose(self) -> None:
+        """Let go of memory and connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class TuneJob:
+    """A fine-tuning job: conversations whose last message is the answer to learn."""
+
+    base: str
+    """Model name, `backend/model`."""
+    train: tuple[tuple[Message, ...], ...]
+    dev: tuple[tuple[Message, ...], ...]
+    seed: int
+    folder: Path
+    """Where checkpoints and the result go; a finished folder is returned as it is, without training again."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """The tuner's hyperparameters; unknown names raise InputError."""
+
+
+@dataclass(frozen=True, slots=True)
+class TuneProgress:
+    """Where a tuning job is, for a progress display."""
+
+    step: int
+    steps: int
+    loss: float | None
+    seconds_left: float | None
+
+
+class TuneObserver(Protocol):
+    """Called, possibly from another thread, after every step."""
+
+    def __call__(self, progress: TuneProgress) -> None:
+        """Take note of where the job is."""
+
+
+@dataclass(frozen=True, slots=True)
+class TunedModel:
+    """What a tuner returns. The same job always describes the same model."""
+
+    name: str
+    """Name of the tuned model, stable over machines and folders: base plus a hash of data and recipe."""
+    folder: Path
+    trained_tokens: int
+    """Tokens of the training conversations times epochs."""
+    seconds: float
+    """Seconds of training, as measured when it was done."""
+    cost_usd: float | None
+    losses: tuple[tuple[int, float], ...]
+    """(step, mean training loss since the entry before)."""
+    dev_losses: tuple[tuple[int, float], ...]
+    """(epoch, loss per answer token on dev)."""
+    recipe: Mapping[str, Any]
+    """The hyperparameters used, automatic choices filled in."""
+    cached: bool = False
+    """True when a finished folder was found and nothing was trained."""
+
+
+class Tuner(Protocol):
+    """Trains a model. `tune` may be cancelled; calling it again with the same job completes it."""
+
+    async def tune(self, job: TuneJob, observe: TuneObserver | None = None) -> TunedModel:
+        """Run the job to its end and return the model.
+
+        Raises InputError for data or a recipe that cannot work, BackendUnavailable when the machine cannot do it.
+        """

@@ -1,0 +1,1 @@
+"""Measures: tasks, scorers, trials, the store and the statistics. Imports `backends`, never `advisor`."""

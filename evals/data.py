@@ -1,0 +1,146 @@
+"""Reads rows from files and turns them into samples; every row keeps the place it came from.
+
+Nothing is repaired in silence: what cannot be read is a Problem with file and line, and all of a file's problems are
+found in one pass.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+from backends.errors import Problem
+from evals.task import Sample
+
+PROBLEMS_PER_FILE = 20
+"""How many problems of one file are told one by one."""
+
+ROLES = ("id", "input", "target", "group")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a file."""
+
+    line: int
+    """Line the row starts on; in files without lines the number of the row, from 1."""
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The readable rows of a file and everything that is wrong with the others."""
+
+    where: str
+    """The file, as its problems name it."""
+    rows: tuple[Row, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A sample and the `file:line` it was read from."""
+
+    sample: Sample
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which field of a row plays which part; parts that are not named have a field of their own name."""
+
+    named: Mapping[str, str] = field(default_factory=dict)
+    """From `id`, `input`, `target`, `group` to the name in the file."""
+
+    def of(self, role: str) -> str:
+        """The field that plays a part."""
+        return self.named.get(role, role)
+
+
+def to_samples(table: Table, columns: Columns, split: str) -> tuple[list[Placed], list[Problem]]:
+    """Samples of the rows of a table, and what is wrong with the rows that are none.
+
+    Rows without an id get one from the split's name and their line. Fields that play no part become metadata.
+    """
+    missing = _missing_columns(table, columns)
+    if missing:
+        return [], missing
+    placed: list[Placed] = []
+    problems: list[Problem] = []
+    for row in table.rows:
+        place = f"{table.where}:{row.line}"
+        texts = {role: as_text(row.fields.get(columns.of(role))) for role in ROLES}
+        wrong = [_empty(place, role, columns.of(role)) for role in ("input", "target") if not (texts[role] or "").strip()]
+        if wrong:
+            problems.extend(wrong)
+            continue
+        used = {columns.of(role) for role in ROLES}
+        sample = Sample(
+            id=(texts["id"] or "").strip() or f"{split}-{row.line}",
+            input=texts["input"] or "",
+            target=texts["target"] or "",
+            metadata={name: value for name, value in row.fields.items() if name not in used},
+            group=(texts["group"] or "").strip() or None,
+        )
+        placed.append(Placed(sample, place))
+    return placed, capped(problems, table.where)
+
+
+def as_text(value: Any) -> str | None:
+    """A value of a file as text: text as it is, everything else as canonical JSON, nothing as None."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for (Parquet files hold such values)."""
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value)
+
+
+def _empty(place: str, role: str, column: str) -> Problem:
+    name = role if role == column else f"{role} (field {column!r})"
+    return Problem(place, f"the {name} is missing or empty.", "Fill it in or remove the row.")
+
+
+def _missing_columns(table: Table, columns: Columns) -> list[Problem]:
+    """Fields that no row of the file has: told once for the file, not once a row."""
+    if not table.rows:
+        return []
+    found = {name: None for row in table.rows for name in row.fields}
+    wanted = [role for role in ROLES if role in ("input", "target") or role in columns.named]
+    return [
+        _missing_column(table.where, role, columns.of(role), list(found))
+        for role in wanted
+        if columns.of(role) not in found
+    ]
+
+
+def _missing_column(where: str, role: str, column: str, found: Sequence[str]) -> Problem:
+    near = difflib.get_close_matches(column, found, n=1, cutoff=0.6)
+    name = near[0] if near else "NAME"
+    return Problem(
+        where,
+        f"no row has a field {column!r} for the {role}; the fields are {', '.join(map(repr, found))}.",
+        f"Name the right one in scenario.yaml, columns: {{{role}: {name}}}.",
+    )
+
+
+def capped(problems: Iterable[Problem], where: str) -> list[Problem]:
+    """The first problems of a file, and how many more there are."""
+    found = list(problems)
+    if len(found) <= PROBLEMS_PER_FILE:
+        return found
+    more = len(found) - PROBLEMS_PER_FILE
+    return [*found[:PROBLEMS_PER_FILE], Problem(where, f"{more} more problems of this file are not listed.", "")]

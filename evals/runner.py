@@ -1,0 +1,105 @@
+"""Runs one candidate on samples: bounded concurrency, one error policy, every trial stored before it is shown.
+
+Error policy. What goes wrong with one sample (a refused request, a technique's or a scorer's exception) is a trial
+with an error and its cost. What goes wrong for every sample (no key, no memory, budget, disk) stops the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from backends.errors import AdvisorError, RequestError
+from backends.meter import Meter
+from backends.types import ChatModel, Embedder
+from evals.scorers.base import Scorer
+from evals.store import Store
+from evals.task import Sample, Split
+from evals.trial import Trial
+
+Solve = Callable[[Sample, Meter], Awaitable[str]]
+"""Answers one sample with the models of a meter; returns the answer's text."""
+
+TrialObserver = Callable[[Trial], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is run: one candidate, or one variant of it, on one split."""
+
+    candidate: str
+    solve: Solve
+    chat: ChatModel
+    embedder: Embedder | None
+    split: Split
+    variant: str = ""
+
+
+class Runner:
+    """Evaluates work and remembers trials; what a run already holds is not evaluated again."""
+
+    def __init__(
+        self, store: Store, run_id: str, scorer: Scorer, observe: TrialObserver, concurrency: int = 64
+    ) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._scorer = scorer
+        self._observe = observe
+        self._concurrency = concurrency
+        self._known: dict[tuple[str, str, str], dict[str, Trial]] = {}
+
+    async def run(self, work: Work, samples: Sequence[Sample]) -> list[Trial]:
+        """Trials of the samples, in their order. Trials already in the store are returned as they are."""
+        key = (work.candidate, work.variant, work.split)
+        if key not in self._known:
+            stored = self._store.trials(self._run_id, work.candidate, work.split, work.variant)
+            self._known[key] = {trial.sample_id: trial for trial in stored}
+        known = self._known[key]
+        waiting = iter([sample for sample in samples if sample.id not in known])
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._concurrency, len(samples))):
+                    group.create_task(self._worker(work, waiting, known))
+        except BaseExceptionGroup as problems:
+            raise _first(problems) from problems
+        return [known[sample.id] for sample in samples]
+
+    async def _worker(self, work: Work, waiting: Iterator[Sample], known: dict[str, Trial]) -> None:
+        for sample in waiting:
+            trial = await self._trial(work, sample)
+            self._store.add_trial(self._run_id, trial)
+            known[sample.id] = trial
+            self._observe(trial)
+
+    async def _trial(self, work: Work, sample: Sample) -> Trial:
+        meter = Meter(work.chat, work.embedder)
+        output = score = error = None
+        try:
+            output = await work.solve(sample, meter)
+            score = self._scorer(output, sample)
+        except RequestError as problem:
+            error = str(problem)
+        except AdvisorError:
+            raise
+        except Exception as problem:  # the one broad catch: a bad trial is data, not a crash
+            error = f"{type(problem).__name__}: {problem}"
+        return Trial(
+            candidate=work.candidate,
+            split=work.split,
+            sample_id=sample.id,
+            output=output,
+            score=score,
+            error=error,
+            usage=meter.usage,
+            seconds=meter.seconds,
+            cached_requests=meter.cached_requests,
+            response_keys=tuple(meter.response_keys),
+            variant=work.variant,
+        )
+
+
+def _first(problems: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first problem that was raised; workers that were cancelled because of it raise none."""
+    first = problems.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

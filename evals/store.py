@@ -1,0 +1,318 @@
+"""The workspace's memory: one SQLite file (WAL) with runs, trials, fits, answers and embeddings.
+
+Every row is committed before the call that wrote it returns, so a process may die at any point and nothing that was
+paid for is lost. A trial is written once: its primary key refuses a second evaluation.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+
+from backends.errors import InputError, Problem, WorkspaceError
+from backends.types import ChatResponse, FinishReason, FloatArray, Usage
+from evals.task import Split
+from evals.trial import Score, Trial
+
+RunKind = Literal["run", "compare"]
+RunStatus = Literal["running", "done", "interrupted", "failed"]
+
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY, created TEXT NOT NULL, kind TEXT NOT NULL, scenario TEXT NOT NULL,
+    scenario_file TEXT NOT NULL, scenario_hash TEXT NOT NULL, options TEXT NOT NULL, status TEXT NOT NULL,
+    verdict TEXT, pick TEXT, seconds REAL NOT NULL DEFAULT 0) STRICT;
+CREATE TABLE trials (
+    run_id TEXT NOT NULL REFERENCES runs(id), candidate TEXT NOT NULL, variant TEXT NOT NULL, split TEXT NOT NULL,
+    sample_id TEXT NOT NULL, output TEXT, score REAL, reason TEXT, error TEXT, usage TEXT NOT NULL,
+    seconds REAL NOT NULL, cached_requests INTEGER NOT NULL, response_keys TEXT NOT NULL,
+    created TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+    PRIMARY KEY (run_id, candidate, variant, split, sample_id)) STRICT, WITHOUT ROWID;
+CREATE TABLE fits (
+    run_id TEXT NOT NULL REFERENCES runs(id), candidate TEXT NOT NULL, record TEXT NOT NULL,
+    PRIMARY KEY (run_id, candidate)) STRICT, WITHOUT ROWID;
+CREATE TABLE responses (
+    key TEXT PRIMARY KEY, model TEXT NOT NULL, request TEXT NOT NULL, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
+    usage TEXT NOT NULL, seconds REAL NOT NULL, billed_usd REAL NOT NULL, run_id TEXT NOT NULL,
+    created TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) STRICT, WITHOUT ROWID;
+CREATE TABLE embeddings (
+    key TEXT PRIMARY KEY, vector BLOB NOT NULL, usage TEXT NOT NULL, seconds REAL NOT NULL) STRICT, WITHOUT ROWID;
+"""
+
+_REMEDIES = {
+    "full": "Free some disk space, then go on with --resume; nothing that was paid for is lost.",
+    "readonly": "Make the folder writable or choose another one with --workspace.",
+    "unable to open": "Make the folder writable or choose another one with --workspace.",
+    "locked": "Another process uses this workspace; wait for it or choose another one with --workspace.",
+    "malformed": "The file is damaged; move it away to start afresh.",
+    "not a database": "The file is damaged; move it away to start afresh.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One execution as the store remembers it."""
+
+    id: str
+    created: str
+    """UTC, ISO 8601."""
+    kind: RunKind
+    scenario: str
+    scenario_file: str
+    scenario_hash: str
+    options: Mapping[str, Any]
+    """What the command line asked for; a resumed run takes them from here."""
+    status: RunStatus = "running"
+    verdict: str | None = None
+    pick: str | None = None
+    seconds: float = 0.0
+    """Wall-clock seconds over all sittings."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEmbedding:
+    """A vector with what it took when it was computed."""
+
+    vector: FloatArray
+    usage: Usage
+    seconds: float
+
+
+@dataclass
+class Store:
+    """Open with `Store.open`; use from one thread. Raises WorkspaceError when the file cannot be read or written."""
+
+    path: Path
+    _connection: sqlite3.Connection = field(repr=False)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open or create the store."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+        except (OSError, sqlite3.Error) as error:
+            raise _workspace_error(path, error) from error
+        store = cls(path, connection)
+        try:
+            store._prepare()
+        except WorkspaceError:
+            connection.close()
+            raise
+        return store
+
+    def _prepare(self) -> None:
+        self._execute("PRAGMA journal_mode = WAL")
+        # NORMAL survives a killed process; only a power cut can lose the last commits.
+        self._execute("PRAGMA synchronous = NORMAL")
+        (version,) = self._execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            self._execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA.split(";"):
+                self._execute(statement)
+            self._execute(f"PRAGMA user_version = {_VERSION}")
+            self._execute("COMMIT")
+        elif version != _VERSION:
+            raise WorkspaceError(
+                f"{self.path}: written by another version of advisor (format {version}, this one reads {_VERSION}). "
+                "Choose another folder with --workspace."
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _execute(self, sql: str, parameters: Iterable[Any] = ()) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(sql, tuple(parameters))
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as error:
+            raise _workspace_error(self.path, error) from error
+
+    # -- runs ---------------------------------------------------------------------------------------------------
+
+    def add_run(self, run: RunRow) -> None:
+        """Begin a run."""
+        row = asdict(run) | {"options": json.dumps(dict(run.options), sort_keys=True)}
+        self._execute(f"INSERT INTO runs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", row.values())
+
+    def runs(self) -> list[RunRow]:
+        """All runs, oldest first."""
+        columns = "id, created, kind, scenario, scenario_file, scenario_hash, options, status, verdict, pick, seconds"
+        rows = self._execute(f"SELECT {columns} FROM runs ORDER BY created, id").fetchall()
+        return [_run(row) for row in rows]
+
+    def run(self, run_id: str) -> RunRow:
+        """One run, by its id or an unambiguous beginning of it. Raises InputError when there is none."""
+        found = [run for run in self.runs() if run.id.startswith(run_id)]
+        exact = [run for run in found if run.id == run_id]
+        if len(exact or found) == 1:
+            return (exact or found)[0]
+        what = f"{len(found)} runs begin with {run_id!r}." if found else f"there is no run {run_id!r}."
+        raise InputError(Problem(str(self.path), what, "`advisor runs` lists them."))
+
+    def finish_run(self, run_id: str, status: RunStatus, seconds: float, verdict: str | None, pick: str | None) -> None:
+        """Set how the run stands; `seconds` of this sitting are added to the earlier ones."""
+        self._execute(
+            "UPDATE runs SET status = ?, seconds = seconds + ?, verdict = ?, pick = ? WHERE id = ?",
+            (status, seconds, verdict, pick, run_id),
+        )
+
+    # -- trials and fits ----------------------------------------------------------------------------------------
+
+    def add_trial(self, run_id: str, trial: Trial) -> None:
+        """Record a finished trial. Raises sqlite3.IntegrityError when it was already evaluated."""
+        score = trial.score
+        self._execute(
+            "INSERT INTO trials (run_id, candidate, variant, split, sample_id, output, score, reason, error, usage,"
+            " seconds, cached_requests, response_keys) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                run_id,
+                trial.candidate,
+                trial.variant,
+                trial.split,
+                trial.sample_id,
+                trial.output,
+                score.value if score else None,
+                score.reason if score else None,
+                trial.error,
+                _pack_usage(trial.usage),
+                trial.seconds,
+                trial.cached_requests,
+                json.dumps(trial.response_keys),
+            ),
+        )
+
+    def trials(
+        self, run_id: str, candidate: str | None = None, split: Split | None = None, variant: str | None = None
+    ) -> list[Trial]:
+        """Trials of a run, narrowed by what is given, in the order of candidate, split and sample id."""
+        wanted = {"candidate": candidate, "split": split, "variant": variant}
+        narrowed = {column: value for column, value in wanted.items() if value is not None}
+        where = "".join(f" AND {column} = ?" for column in narrowed)
+        rows = self._execute(
+            "SELECT candidate, split, sample_id, output, score, reason, error, usage, seconds, cached_requests,"
+            f" response_keys, variant FROM trials WHERE run_id = ?{where} ORDER BY candidate, split, sample_id",
+            (run_id, *narrowed.values()),
+        )
+        return [_trial(row) for row in rows]
+
+    def add_fit(self, run_id: str, candidate: str, record: Mapping[str, Any]) -> None:
+        """Record what fitting a candidate gave, as a JSON object."""
+        self._execute("INSERT INTO fits VALUES (?, ?, ?)", (run_id, candidate, json.dumps(record, sort_keys=True)))
+
+    def fit(self, run_id: str, candidate: str) -> dict[str, Any] | None:
+        """What fitting this candidate gave, or None when it was not fitted yet."""
+        row = self._execute(
+            "SELECT record FROM fits WHERE run_id = ? AND candidate = ?", (run_id, candidate)
+        ).fetchone()
+        return None if row is None else dict(json.loads(row[0]))
+
+    # -- answers ------------------------------------------------------------------------------------------------
+
+    def add_response(
+        self, run_id: str, key: str, model: str, request: str, response: ChatResponse, billed_usd: float
+    ) -> None:
+        """Remember an answer; `billed_usd` is what left the house for it."""
+        self._execute(
+            "INSERT OR IGNORE INTO responses (key, model, request, text, finish_reason, usage, seconds, billed_usd,"
+            " run_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                key,
+                model,
+                request,
+                response.text,
+                response.finish_reason,
+                _pack_usage(response.usage),
+                response.seconds,
+                billed_usd,
+                run_id,
+            ),
+        )
+
+    def response(self, key: str) -> ChatResponse | None:
+        """A remembered answer, marked as cached, or None."""
+        row = self._execute(
+            "SELECT text, usage, seconds, finish_reason FROM responses WHERE key = ?", (key,)
+        ).fetchone()
+        if row is None:
+            return None
+        finish: FinishReason = "length" if row[3] == "length" else "stop"
+        return ChatResponse(row[0], _unpack_usage(row[1]), row[2], finish, cached=True)
+
+    def request(self, key: str) -> str | None:
+        """The request behind a remembered answer, as canonical JSON."""
+        row = self._execute("SELECT request FROM responses WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def billed_usd(self, run_id: str) -> float:
+        """Dollars that left the house for answers first asked in this run."""
+        (total,) = self._execute(
+            "SELECT coalesce(sum(billed_usd), 0) FROM responses WHERE run_id = ?", (run_id,)
+        ).fetchone()
+        return float(total)
+
+    def add_embedding(self, key: str, embedding: StoredEmbedding) -> None:
+        """Remember a vector."""
+        self._execute(
+            "INSERT OR IGNORE INTO embeddings VALUES (?, ?, ?, ?)",
+            (key, embedding.vector.astype("<f4").tobytes(), _pack_usage(embedding.usage), embedding.seconds),
+        )
+
+    def embedding(self, key: str) -> StoredEmbedding | None:
+        """A remembered vector, or None."""
+        row = self._execute("SELECT vector, usage, seconds FROM embeddings WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        return StoredEmbedding(np.frombuffer(row[0], dtype="<f4").astype(np.float32), _unpack_usage(row[1]), row[2])
+
+
+def _workspace_error(path: Path, error: Exception) -> WorkspaceError:
+    text = str(error)
+    remedy = next((remedy for sign, remedy in _REMEDIES.items() if sign in text), None)
+    return WorkspaceError(f"{path}: {text}. {remedy or 'Choose another folder with --workspace.'}")
+
+
+def _pack_usage(usage: Usage) -> str:
+    return json.dumps([usage.requests, usage.input_tokens, usage.cached_tokens, usage.output_tokens, usage.cost_usd])
+
+
+def _unpack_usage(text: str) -> Usage:
+    return Usage(*json.loads(text))
+
+
+def _run(row: tuple[Any, ...]) -> RunRow:
+    run = RunRow(*row)
+    return replace(run, options=json.loads(row[6]))
+
+
+def _trial(row: tuple[Any, ...]) -> Trial:
+    candidate, split, sample_id, output, score, reason, error, usage, seconds, cached, keys, variant = row
+    assert split in get_args(Split)
+    return Trial(
+        candidate=candidate,
+        split=split,
+        sample_id=sample_id,
+        output=output,
+        score=None if score is None else Score(score, reason),
+        error=error,
+        usage=_unpack_usage(usage),
+        seconds=seconds,
+        cached_requests=cached,
+        response_keys=tuple(json.loads(keys)),
+        variant=variant,
+    )

@@ -1,0 +1,45 @@
+"""One candidate on one sample: what came out, what it scored, what it cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backends.types import Usage
+from evals.task import Split
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A judgement of one answer."""
+
+    value: float
+    """In [0, 1]; higher is better."""
+    reason: str = ""
+    """One line a person can check the value by."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.value <= 1.0:
+            raise ValueError(f"a score lies in [0, 1], got {self.value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One candidate on one sample. Exactly one of `score` and `error` is set."""
+
+    candidate: str
+    split: Split
+    sample_id: str
+    output: str | None
+    score: Score | None
+    error: str | None
+    """What went wrong, for people; a failed trial is not a wrong answer."""
+    usage: Usage
+    """Serving cost: everything the candidate asked of models to answer this sample."""
+    seconds: float
+    """Seconds of model time the answer took, in the order its calls depended on each other."""
+    cached_requests: int = 0
+    """How many of the requests the response cache answered, now paid for a second time by nobody."""
+    response_keys: tuple[str, ...] = ()
+    """Keys of the responses in the store, in call order."""
+    variant: str = ""
+    """Which hyperparameters a technique was trying, when it tuned itself on dev; empty for the fitted candidate."""
