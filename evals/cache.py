@@ -93,9 +93,10 @@ class CachedChat:
 class CachedEmbedder:
     """An Embedder in front of another that computes each text once."""
 
-    def __init__(self, embedder: Embedder, store: Store) -> None:
+    def __init__(self, embedder: Embedder, store: Store, run_id: str) -> None:
         self._embedder = embedder
         self._store = store
+        self._run_id = run_id
 
     @property
     def name(self) -> str:
@@ -127,7 +128,7 @@ class CachedEmbedder:
             share = replace(share, cost_usd=self._embedder.price(share))
             for text, vector in zip(missing, fresh.vectors, strict=True):
                 found[text] = computed = StoredEmbedding(vector, share, fresh.seconds / len(missing))
-                self._store.add_embedding(self._key(text), computed)
+                self._store.add_embedding(self._run_id, self._key(text), computed)
         parts = [stored for text in texts if (stored := found[text]) is not None]
         usage = sum((replace(part.usage, cost_usd=self._embedder.price(part.usage)) for part in parts), Usage())
         vectors = np.stack([part.vector for part in parts])

@@ -75,7 +75,9 @@ def to_samples(table: Table, columns: Columns, split: str) -> tuple[list[Placed]
     for row in table.rows:
         place = f"{table.where}:{row.line}"
         texts = {role: as_text(row.fields.get(columns.of(role))) for role in ROLES}
-        wrong = [_empty(place, role, columns.of(role)) for role in ("input", "target") if not (texts[role] or "").strip()]
+        wrong = [
+            _empty(place, role, columns.of(role)) for role in ("input", "target") if not (texts[role] or "").strip()
+        ]
         if wrong:
             problems.extend(wrong)
             continue
@@ -88,7 +90,7 @@ def to_samples(table: Table, columns: Columns, split: str) -> tuple[list[Placed]
             group=(texts["group"] or "").strip() or None,
         )
         placed.append(Placed(sample, place))
-    return placed, capped(problems, table.where)
+    return placed, capped(problems)
 
 
 def as_text(value: Any) -> str | None:
@@ -137,10 +139,11 @@ def _missing_column(where: str, role: str, column: str, found: Sequence[str]) ->
     )
 
 
-def capped(problems: Iterable[Problem], where: str) -> list[Problem]:
-    """The first problems of a file, and how many more there are."""
+def capped(problems: Iterable[Problem]) -> list[Problem]:
+    """The first problems of one kind, and how many more there are."""
     found = list(problems)
     if len(found) <= PROBLEMS_PER_FILE:
         return found
-    more = len(found) - PROBLEMS_PER_FILE
-    return [*found[:PROBLEMS_PER_FILE], Problem(where, f"{more} more problems of this file are not listed.", "")]
+    hidden = found[PROBLEMS_PER_FILE:]
+    what = f"from here on, {len(hidden)} more problems of this kind are not listed."
+    return [*found[:PROBLEMS_PER_FILE], Problem(hidden[0].where, what, "")]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from backends.errors import InputError, Problem
+from backends.errors import Problem
 from evals.data import Row, Table, capped
 
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
@@ -34,7 +33,7 @@ def read_table(path: Path, where: str | None = None) -> Table:
         return _failed(where, f"cannot be read: {problem.strerror}.", "Check the file and its permissions.")
     if not table.rows and not table.problems:
         return _failed(where, "the file holds no rows.", "Add samples to it.")
-    return Table(where, table.rows, tuple(capped(table.problems, where)))
+    return Table(where, table.rows, tuple(capped(table.problems)))
 
 
 def _failed(where: str, what: str, remedy: str) -> Table:
@@ -75,7 +74,7 @@ def _read_jsonl(path: Path, where: str) -> Table:
         if not line.strip():
             continue
         try:
-            value = json.loads(line, parse_constant=_refuse_constant)
+            value = _json_line(line)
         except (ValueError, RecursionError) as problem:
             what = f"broken JSON: {_json_fault(problem)}."
             problems.append(Problem(f"{where}:{number}", what, "Each line must be one complete JSON object."))
@@ -88,11 +87,20 @@ def _read_jsonl(path: Path, where: str) -> Table:
     return Table(where, tuple(rows), tuple(problems))
 
 
+def _json_line(line: str) -> Any:
+    value = json.loads(line, parse_constant=_refuse_constant)
+    if "\\ud" in line.lower():
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair could be neither stored nor sent
+    return value
+
+
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON value")
 
 
 def _json_fault(problem: Exception) -> str:
+    if isinstance(problem, UnicodeEncodeError):
+        return "an escape \\ud8.. to \\udf.. is only half a character"
     if isinstance(problem, json.JSONDecodeError):
         return f"{problem.msg} at column {problem.colno}"
     return "nested too deeply" if isinstance(problem, RecursionError) else str(problem)
@@ -156,19 +164,13 @@ def _header_problems(names: list[str], place: str) -> Iterator[Problem]:
 
 
 def _read_parquet(path: Path, where: str) -> Table:
-    parquet = _pyarrow_parquet(where)
-    arrow_error = importlib.import_module("pyarrow").ArrowException
     try:
-        values: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
-    except (arrow_error, ValueError) as problem:
-        return _failed(where, f"this is no readable Parquet file: {problem}.", "Write it again.")
-    return Table(where, tuple(Row(number, value) for number, value in enumerate(values, start=1)))
-
-
-def _pyarrow_parquet(where: str) -> Any:
-    load: Callable[[str], Any] = importlib.import_module
-    try:
-        return load("pyarrow.parquet")
+        from pyarrow import ArrowException, parquet
     except ImportError:
         install = "Run: pip install 'cheapest-llm-advisor[parquet]'."
-        raise InputError(Problem(where, "reading Parquet needs the package pyarrow.", install)) from None
+        return _failed(where, "reading Parquet needs the package pyarrow, which is not installed.", install)
+    try:
+        values: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+    except (ArrowException, ValueError) as problem:
+        return _failed(where, f"this is no readable Parquet file: {problem}.", "Write it again.")
+    return Table(where, tuple(Row(number, value) for number, value in enumerate(values, start=1)))

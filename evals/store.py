@@ -43,7 +43,8 @@ CREATE TABLE responses (
     usage TEXT NOT NULL, seconds REAL NOT NULL, billed_usd REAL NOT NULL, run_id TEXT NOT NULL,
     created TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) STRICT, WITHOUT ROWID;
 CREATE TABLE embeddings (
-    key TEXT PRIMARY KEY, vector BLOB NOT NULL, usage TEXT NOT NULL, seconds REAL NOT NULL) STRICT, WITHOUT ROWID;
+    key TEXT PRIMARY KEY, vector BLOB NOT NULL, usage TEXT NOT NULL, seconds REAL NOT NULL, run_id TEXT NOT NULL)
+    STRICT, WITHOUT ROWID;
 """
 
 _REMEDIES = {
@@ -259,6 +260,15 @@ class Store:
         row = self._execute("SELECT request FROM responses WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
+    def asked(self, run_id: str) -> Usage:
+        """What answers and embeddings first asked in this run took together, priced as when they were asked."""
+        rows = self._execute(
+            "SELECT usage FROM (SELECT key, usage FROM responses WHERE run_id = ?1 UNION ALL"
+            " SELECT key, usage FROM embeddings WHERE run_id = ?1) ORDER BY key",
+            (run_id,),
+        )
+        return sum((_unpack_usage(row[0]) for row in rows), Usage())
+
     def billed_usd(self, run_id: str) -> float:
         """Dollars that left the house for answers first asked in this run."""
         (total,) = self._execute(
@@ -266,11 +276,11 @@ class Store:
         ).fetchone()
         return float(total)
 
-    def add_embedding(self, key: str, embedding: StoredEmbedding) -> None:
+    def add_embedding(self, run_id: str, key: str, embedding: StoredEmbedding) -> None:
         """Remember a vector."""
         self._execute(
-            "INSERT OR IGNORE INTO embeddings VALUES (?, ?, ?, ?)",
-            (key, embedding.vector.astype("<f4").tobytes(), _pack_usage(embedding.usage), embedding.seconds),
+            "INSERT OR IGNORE INTO embeddings VALUES (?, ?, ?, ?, ?)",
+            (key, embedding.vector.astype("<f4").tobytes(), _pack_usage(embedding.usage), embedding.seconds, run_id),
         )
 
     def embedding(self, key: str) -> StoredEmbedding | None:

@@ -1,0 +1,101 @@
+"""Which candidates a scenario has: techniques times models, and why the others were left out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from advisor.scenario.model import Scenario
+from advisor.techniques import registry
+from advisor.techniques.base import Technique
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A technique on a model: one row of the comparison."""
+
+    id: str
+    technique: Technique
+    model: str
+    """Name of the model it starts from; a tuned candidate answers with another."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A technique that `auto` or the scenario did not choose."""
+
+    technique: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """The candidates of a scenario."""
+
+    prompting: tuple[Candidate, ...]
+    """Those that need no training, in the order the scenario names them."""
+    tuning: tuple[Candidate, ...]
+    """Those that train a model; they wait until the ladder escalates."""
+    left_out: tuple[LeftOut, ...]
+
+
+def lineup(scenario: Scenario) -> Lineup:
+    """Build the candidates of a scenario; techniques that make no sense for its task are left out, with the reason."""
+    chosen = {spec.name: dict(spec.params) for spec in scenario.techniques or ()}
+    prompting, tuning, left_out = [], [], []
+    for name, parameters in _specs(scenario):
+        technique = registry.make(name, parameters)
+        reason = technique.unfit(scenario.task)
+        if technique.tunes and scenario.fine_tune.when == "never":
+            reason = "fine_tune.when is never"
+        if reason:
+            left_out.append(LeftOut(name, reason))
+        elif technique.tunes:
+            tuning.append(_candidate(technique, scenario.fine_tune.base or _first_local(scenario)))
+        else:
+            prompting += [_candidate(technique, model) for model in scenario.models]
+    named = {name for name, _ in _specs(scenario)} | set(chosen)
+    left_out += [LeftOut(name, "not among the scenario's techniques") for name in registry.names() if name not in named]
+    return Lineup(tuple(prompting), tuple(tuning), tuple(left_out))
+
+
+def _specs(scenario: Scenario) -> list[tuple[str, dict[str, Any]]]:
+    """The techniques to try. Fine-tuning is always on the list: `fine_tune.when` decides about it, not `techniques`."""
+    if scenario.techniques is None:
+        specs: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in registry.names()]
+    else:
+        specs = [(spec.name, dict(spec.params)) for spec in scenario.techniques]
+    if not any(name == "fine_tune" for name, _ in specs):
+        specs.append(("fine_tune", {}))
+    return [(name, _tuned(parameters, scenario) if name == "fine_tune" else parameters) for name, parameters in specs]
+
+
+def _tuned(parameters: Mapping[str, Any], scenario: Scenario) -> dict[str, Any]:
+    recipe = {**scenario.fine_tune.recipe, **parameters.get("recipe", {})}
+    base = scenario.fine_tune.base or _first_local(scenario)
+    return {"base": base, **parameters, "recipe": recipe}
+
+
+def _first_local(scenario: Scenario) -> str:
+    """The model that is tuned when the scenario names none: the first of its own that this backend can train."""
+    backend = scenario.fine_tune.backend
+    return next((model for model in scenario.models if model.startswith(f"{backend}/")), scenario.models[0])
+
+
+def _candidate(technique: Technique, model: str) -> Candidate:
+    base = getattr(technique, "base", model)
+    return Candidate(f"{technique.name}{_shown(technique)}@{base}", technique, base)
+
+
+def _shown(technique: Technique) -> str:
+    """Hyperparameters that are not the default, so that two settings of one technique have two ids."""
+    hidden = {"base", "recipe"}
+    fields: tuple[Any, ...] = dataclasses.fields(technique)  # type: ignore[arg-type]
+    changed = [
+        f"{field.name}={getattr(technique, field.name)}"
+        for field in fields
+        if field.name not in hidden and getattr(technique, field.name) != field.default
+    ]
+    return f"({','.join(changed)})" if changed else ""

@@ -1,0 +1,209 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from backends.errors import AdvisorError, InputError, Problem
+
+if TYPE_CHECKING:
+    from advisor.engine import Finished
+    from advisor.scenario.model import Overrides
+
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="advisor",
+    help="Find the cheapest way that provably makes a language model meet your target.\n\n"
+    "Example: advisor run scenarios/helpdesk_routing",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_out = Console()
+_err = Console(stderr=True)
+
+ScenarioPath = Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario folder or its scenario.yaml.")]
+Models = Annotated[str | None, typer.Option(help="Models to try instead of the scenario's: a,b", metavar="A,B")]
+Techniques = Annotated[str | None, typer.Option(help="Techniques to try instead: a,b", metavar="A,B")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use only this many test samples.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
+BudgetUsd = Annotated[float | None, typer.Option(min=0, help="Never spend more dollars than this.")]
+WorkspaceDir = Annotated[Path, typer.Option("--workspace", help="Where runs, answers and adapters are kept.")]
+Resume = Annotated[
+    str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run; nothing is paid twice.")
+]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the report object here.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before spending money.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print the verdict only.")]
+_WORKSPACE = Path(".advisor")
+
+
+@app.command()
+def check(
+    scenario: ScenarioPath,
+    models: Models = None,
+    techniques: Techniques = None,
+    limit: Limit = None,
+    seed: Seed = None,
+    quiet: Quiet = False,
+) -> None:
+    """Validate a scenario and spend nothing; lists every problem.
+
+    Example: advisor check scenarios/helpdesk_routing
+    """
+    from advisor.cli.check import show_check
+
+    show_check(_out, scenario, _overrides(models, techniques, limit, seed, None), quiet)
+
+
+@app.command()
+def run(
+    scenario: ScenarioPath,
+    models: Models = None,
+    techniques: Techniques = None,
+    limit: Limit = None,
+    seed: Seed = None,
+    budget_usd: BudgetUsd = None,
+    workspace: WorkspaceDir = _WORKSPACE,
+    resume: Resume = None,
+    json_file: JsonFile = None,
+    yes: Yes = False,
+    quiet: Quiet = False,
+) -> None:
+    """Climb from the cheapest candidate up until one provably meets the target; fine-tune if none does.
+
+    Example: advisor run scenarios/helpdesk_routing --seed 1
+    """
+    overrides = _overrides(models, techniques, limit, seed, budget_usd)
+    _finish(_sit("run", scenario, workspace, overrides, resume, quiet), json_file, quiet)
+
+
+@app.command()
+def compare(
+    scenario: ScenarioPath,
+    models: Models = None,
+    techniques: Techniques = None,
+    limit: Limit = None,
+    seed: Seed = None,
+    budget_usd: BudgetUsd = None,
+    workspace: WorkspaceDir = _WORKSPACE,
+    resume: Resume = None,
+    json_file: JsonFile = None,
+    yes: Yes = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run every candidate on the same test samples: intervals, paired tests, Pareto front.
+
+    Example: advisor compare scenarios/helpdesk_routing --techniques zero_shot,knn_few_shot,fine_tune
+    """
+    overrides = _overrides(models, techniques, limit, seed, budget_usd)
+    _finish(_sit("compare", scenario, workspace, overrides, resume, quiet), json_file, quiet)
+
+
+@app.command()
+def runs(workspace: WorkspaceDir = _WORKSPACE, json_file: JsonFile = None) -> None:
+    """List the runs of this workspace.
+
+    Example: advisor runs
+    """
+    from advisor.cli.history import show_runs
+
+    show_runs(_out, workspace, json_file)
+
+
+@app.command()
+def report(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or its unambiguous beginning.")],
+    workspace: WorkspaceDir = _WORKSPACE,
+    json_file: JsonFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write the report of a finished run again and show it.
+
+    Example: advisor report 20261123-10
+    """
+    from advisor.cli.history import rewrite_report
+    from advisor.cli.tables import show_report
+
+    found, folder = rewrite_report(workspace, run_id)
+    show_report(_out, found, folder, quiet)
+    _write_json(json_file, found)
+
+
+def main() -> None:
+    """Entry point: errors that are meant to be read become one message and an exit code, never a traceback."""
+    try:
+        app()
+    except AdvisorError as error:
+        _say(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _err.print(
+            "Interrupted. Nothing that was done is lost: `advisor runs` shows the run, --resume goes on with it."
+        )
+        sys.exit(_INTERRUPTED)
+
+
+def _say(error: AdvisorError) -> None:
+    problems = error.problems if isinstance(error, InputError) else ()
+    if len(problems) > 1:
+        _err.print(f"{len(problems)} problems:", markup=False, highlight=False)
+    for line in [str(problem) for problem in problems] or [str(error)]:
+        _err.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _overrides(
+    models: str | None, techniques: str | None, limit: int | None, seed: int | None, budget_usd: float | None
+) -> Overrides:
+    from advisor.scenario.model import Overrides
+
+    return Overrides(
+        models=_list("--models", models),
+        techniques=_list("--techniques", techniques),
+        limit=limit,
+        seed=seed,
+        budget_usd=budget_usd,
+    )
+
+
+def _list(option: str, text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise InputError(Problem(option, "names nothing.", "Give a list: a,b"))
+    return names
+
+
+def _sit(kind: str, scenario: Path, workspace: Path, overrides: Overrides, resume: str | None, quiet: bool) -> Finished:
+    from advisor import engine
+    from advisor.cli.progress import display
+
+    with display(_out, quiet) as observe:
+        execute = engine.run if kind == "run" else engine.compare
+        return execute(scenario, workspace, overrides, observe, resume)
+
+
+def _finish(finished: Finished, json_file: Path | None, quiet: bool) -> None:
+    from advisor.cli.tables import show_report
+
+    show_report(_out, finished.report, finished.folder, quiet)
+    _write_json(json_file, finished.report)
+    raise typer.Exit(finished.exit_code)
+
+
+def _write_json(path: Path | None, found: Any) -> None:
+    if path is None:
+        return
+    try:
+        path.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(Problem(str(path), f"cannot be written: {error.strerror}.", "Choose another file.")) from error

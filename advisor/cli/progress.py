@@ -1,0 +1,173 @@
+"""What a run shows while it goes: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from advisor.cli.tables import status_text
+from advisor.engine import ignore
+from advisor.events import Escalating, Evaluated, Event, Fitting, Observer, Planned, Stands, Tuning
+from advisor.ladder import Standing
+
+
+@contextmanager
+def display(console: Console, quiet: bool) -> Iterator[Observer]:
+    """An observer that shows a run; nothing when `quiet`."""
+    if quiet:
+        yield ignore
+    elif console.is_terminal:
+        table = LiveTable()
+        with Live(table, console=console, refresh_per_second=4, transient=True):
+            yield table.observe
+    else:
+        yield PlainLines(console).observe
+
+
+class PlainLines:
+    """One line for each thing that matters, for logs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._epoch = -1
+
+    def observe(self, event: Event) -> None:
+        """Print the event if it is worth a line."""
+        line = self._line(event)
+        if line is not None:
+            self._console.print(Text(line), soft_wrap=True)
+
+    def _line(self, event: Event) -> str | None:
+        match event:
+            case Planned(run_id, candidates, samples, resumed):
+                verb = "resumed" if resumed else "begun"
+                return f"run {run_id} {verb}: {len(candidates)} candidates, at most {samples} test samples each"
+            case Fitting(candidate, dev):
+                return f"{candidate}: fitting, then {dev} dev samples"
+            case Stands(candidate, standing):
+                return f"{candidate}: {standing.status} {_measured(standing)}"
+            case Escalating(candidate, reason):
+                return f"{candidate}: escalating. {reason}"
+            case Tuning(candidate, progress) if progress.step * 10 // progress.steps > self._epoch:
+                self._epoch = progress.step * 10 // progress.steps
+                left = "" if progress.seconds_left is None else f", {_duration(progress.seconds_left)} left"
+                return f"{candidate}: step {progress.step} of {progress.steps}{left}"
+        return None
+
+
+def _measured(standing: Standing) -> str:
+    if standing.interval is None:
+        return f"n={standing.n}"
+    return f"n={standing.n} score {standing.interval.value:.3f} ({standing.interval.low:.3f} to {standing.interval.high:.3f})"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+@dataclass
+class _Line:
+    status: str = "waiting"
+    dev: int = 0
+    test: int = 0
+    right: float = 0.0
+    errors: int = 0
+    usd: float | None = 0.0
+    standing: Standing | None = None
+
+
+@dataclass
+class _Stage:
+    text: str = "starting"
+    done: int = 0
+    total: int = 0
+    began: float = field(default_factory=time.monotonic)
+    seconds_left: float | None = None
+
+    def left(self) -> float | None:
+        if self.seconds_left is not None or not self.done:
+            return self.seconds_left
+        return (time.monotonic() - self.began) / self.done * max(0, self.total - self.done)
+
+
+class LiveTable:
+    """A table that is drawn again several times a second; `observe` only takes notes."""
+
+    def __init__(self) -> None:
+        self._samples = 0
+        self._lines: dict[str, _Line] = {}
+        self._stage = _Stage()
+
+    def observe(self, event: Event) -> None:
+        """Take note of an event."""
+        match event:
+            case Planned(_, candidates, samples, _):
+                self._samples = samples
+                self._lines = {candidate: _Line() for candidate in candidates}
+            case Fitting(candidate, dev):
+                self._line(candidate).status = "on dev"
+                self._stage = _Stage(f"{candidate} on dev samples", total=dev)
+            case Evaluated(trial):
+                self._evaluated(trial.candidate, event)
+            case Stands(candidate, standing):
+                line = self._line(candidate)
+                line.standing, line.status = standing, standing.status.replace("_", " ")
+            case Escalating(candidate, _):
+                self._line(candidate).status = "tuning"
+            case Tuning(candidate, progress):
+                self._stage = _Stage(
+                    f"training {candidate}", progress.step, progress.steps, seconds_left=progress.seconds_left
+                )
+
+    def _line(self, candidate: str) -> _Line:
+        return self._lines.setdefault(candidate, _Line())
+
+    def _evaluated(self, candidate: str, event: Evaluated) -> None:
+        line, trial = self._line(candidate), event.trial
+        if trial.split == "dev":
+            line.dev += 1
+        else:
+            line.test += 1
+            line.right += trial.score.value if trial.score else 0.0
+            line.errors += trial.error is not None
+            if not self._stage.text.startswith(f"testing {candidate}"):
+                self._stage = _Stage(f"testing {candidate}, at most", total=self._samples)
+        known = line.usd is not None and trial.usage.cost_usd is not None
+        line.usd = (line.usd or 0.0) + (trial.usage.cost_usd or 0.0) if known else None
+        self._stage.done += 1
+
+    def __rich__(self) -> RenderableType:
+        """The table as it stands now."""
+        table = Table(box=None, pad_edge=False)
+        for head in ("candidate", "status", "dev", "test", "score", "interval", "$"):
+            table.add_column(head, justify="left" if head in {"candidate", "status"} else "right", overflow="fold")
+        for name, line in self._lines.items():
+            table.add_row(Text(name), status_text(line.status), str(line.dev), *self._cells(line))
+        stage = self._stage
+        left = stage.left()
+        time_left = "" if left is None else f" {_duration(left)} left"
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(
+            ProgressBar(total=max(1, stage.total), completed=stage.done, width=20),
+            Text(f"{stage.text} {stage.done}/{stage.total}{time_left}"),
+        )
+        return Group(table, bar)
+
+    def _cells(self, line: _Line) -> tuple[str, str, str, str]:
+        interval = line.standing.interval if line.standing else None
+        scored = line.test - line.errors
+        return (
+            f"{line.test}/{self._samples}",
+            f"{line.right / scored:.3f}" if scored else "-",
+            "-" if interval is None else f"{interval.low:.2f} to {interval.high:.2f}",
+            "?" if line.usd is None else f"{line.usd:.4f}",
+        )

@@ -1,0 +1,181 @@
+"""The whole run: prepare, climb, escalate, recommend. `run` and `compare` are what the command line calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from advisor.candidates import lineup
+from advisor.climb import arm, by_cost, climb
+from advisor.comparing import compare_all
+from advisor.escalation import escalate, prepare_or_note
+from advisor.events import Event, Observer, Planned
+from advisor.findings import Findings, outcome
+from advisor.ladder import Ladder
+from advisor.outcome import Outcome
+from advisor.report.build import build
+from advisor.report.files import write_report
+from advisor.scenario.load import load_scenario
+from advisor.scenario.model import Overrides, Scenario
+from advisor.session import Session
+from advisor.workspace import Workspace, new_run_id
+from backends.errors import BudgetError, InputError, Problem
+from backends.hardware import detect
+from evals.cache import store_path
+from evals.store import RunKind, RunRow, RunStatus, Store
+
+EXIT_PICKED, EXIT_NONE_MET, EXIT_BUDGET = 0, 1, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run that came to an end."""
+
+    report: Mapping[str, Any]
+    folder: Path
+    exit_code: int
+
+
+def ignore(event: Event) -> None:
+    """An observer that looks away."""
+
+
+def run(
+    scenario: str | Path,
+    workspace: str | Path = ".advisor",
+    overrides: Overrides | None = None,
+    observe: Observer = ignore,
+    resume: str | None = None,
+) -> Finished:
+    """Climb the ladder of a scenario and write the report. Raises AdvisorError; what was paid for stays stored."""
+    return _execute("run", scenario, Workspace(Path(workspace)), overrides or Overrides(), observe, resume)
+
+
+def compare(
+    scenario: str | Path,
+    workspace: str | Path = ".advisor",
+    overrides: Overrides | None = None,
+    observe: Observer = ignore,
+    resume: str | None = None,
+) -> Finished:
+    """Run every candidate on the same test samples and compare them in pairs. Raises AdvisorError."""
+    return _execute("compare", scenario, Workspace(Path(workspace)), overrides or Overrides(), observe, resume)
+
+
+def _execute(
+    kind: RunKind, path: str | Path, workspace: Workspace, overrides: Overrides, observe: Observer, resume: str | None
+) -> Finished:
+    if resume is None:
+        # A broken scenario must not leave a workspace behind.
+        load_scenario(path, overrides)
+    with workspace.locked(), Store.open(store_path(workspace.root)) as store:
+        if resume is not None:
+            overrides = _stored_overrides(store.run(resume), kind, overrides)
+        scenario = load_scenario(path, overrides)
+        row = _begin(kind, scenario, store, workspace, overrides, resume)
+        session = Session(scenario, store, workspace, row.id, observe)
+        status: RunStatus = "interrupted"
+        verdict = pick = None
+        try:
+            found = asyncio.run(_sitting(kind, session))
+            status, verdict, pick = ("interrupted" if found.stopped else "done"), found.verdict, found.pick
+            report = build(row, scenario, found, detect())
+            return Finished(report, write_report(workspace, report), _exit_code(found))
+        except Exception:
+            status = "failed"
+            raise
+        finally:
+            store.finish_run(row.id, status, session.seconds, verdict, pick)
+
+
+def _begin(
+    kind: RunKind,
+    scenario: Scenario,
+    store: Store,
+    workspace: Workspace,
+    overrides: Overrides,
+    resume: str | None,
+) -> RunRow:
+    if resume is None:
+        row = RunRow(
+            id=new_run_id(),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            kind=kind,
+            scenario=scenario.name,
+            scenario_file=str(scenario.file.resolve()),
+            scenario_hash=scenario.hash,
+            options=asdict(overrides) | {"seed": scenario.seed},
+        )
+        store.add_run(row)
+        workspace.freeze(row.id, scenario.files)
+        return row
+    row = store.run(resume)
+    if row.scenario_hash != scenario.hash:
+        raise InputError(
+            Problem(
+                str(scenario.file),
+                f"the scenario changed since run {row.id} began.",
+                f"Undo the change (a copy is in {workspace.run_folder(row.id) / 'scenario'}) or start a new run; "
+                "answers that still fit come from the cache.",
+            )
+        )
+    return row
+
+
+def _stored_overrides(row: RunRow, kind: RunKind, given: Overrides) -> Overrides:
+    """A resumed run goes on with its own options; only its budget may be changed."""
+    if row.kind != kind:
+        raise InputError(
+            Problem(row.id, f"this is a `{row.kind}`.", f"Go on with: advisor {row.kind} --resume {row.id}")
+        )
+    stored = Overrides(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in row.options.items()}
+    )
+    return stored if given.budget_usd is None else replace(stored, budget_usd=given.budget_usd)
+
+
+async def _sitting(kind: RunKind, session: Session) -> Outcome:
+    async with session:
+        findings = Findings(lineup(session.scenario))
+        session.observe(_plan(session, findings))
+        if kind == "compare":
+            return await compare_all(session, findings)
+        try:
+            await _climb_and_escalate(session, findings)
+        except BudgetError as error:
+            findings.stopped = str(error)
+        return outcome(session, kind, findings)
+
+
+def _plan(session: Session, findings: Findings) -> Planned:
+    names = [candidate.id for candidate in findings.lineup.prompting]
+    resumed = bool(session.store.trials(session.run_id))
+    return Planned(session.run_id, tuple(names), len(session.order), resumed)
+
+
+async def _climb_and_escalate(session: Session, findings: Findings) -> None:
+    for candidate in findings.lineup.prompting:
+        prepared = await prepare_or_note(session, candidate, findings.failed)
+        if prepared is not None:
+            findings.prepared[candidate.id] = prepared
+    findings.prepared = {one.candidate.id: one for one in by_cost(list(findings.prepared.values()))}
+    findings.ladder = Ladder(
+        [arm(one) for one in findings.prepared.values()],
+        session.scenario.goal,
+        len(session.order),
+        binary=session.scenario.scorer.binary,
+        reserved_arms=len(findings.lineup.tuning),
+        groups=[sample.group for sample in session.order],
+    )
+    await climb(session, findings.ladder, findings.prepared)
+    findings.escalation = await escalate(session, findings.ladder, findings.lineup, findings.prepared, findings.failed)
+
+
+def _exit_code(found: Outcome) -> int:
+    if found.stopped is not None:
+        return EXIT_BUDGET
+    return EXIT_PICKED if found.pick is not None or found.kind == "compare" else EXIT_NONE_MET

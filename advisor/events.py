@@ -1,0 +1,64 @@
+"""What a run tells about itself while it goes; the terminal shows it, tests collect it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from advisor.ladder import Standing
+from backends.types import TuneProgress
+from evals.trial import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The run has begun; these candidates will be looked at."""
+
+    run_id: str
+    candidates: tuple[str, ...]
+    samples: int
+    """Test samples at most, per candidate."""
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """A candidate is being fitted, then tried on `dev` samples."""
+
+    candidate: str
+    dev: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A trial is finished and stored."""
+
+    trial: Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Stands:
+    """A candidate stands differently on the ladder."""
+
+    candidate: str
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Escalating:
+    """The ladder found nothing; a fine-tuned candidate is on its way."""
+
+    candidate: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """A training step is done."""
+
+    candidate: str
+    progress: TuneProgress
+
+
+Event = Planned | Fitting | Evaluated | Stands | Escalating | Tuning
+Observer = Callable[[Event], None]

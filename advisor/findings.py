@@ -1,0 +1,117 @@
+"""Turns what a sitting did into an Outcome: rows, comparisons, spending."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from advisor.candidates import Candidate, Lineup
+from advisor.ladder import Ladder, Standing
+from advisor.measure import serving
+from advisor.outcome import CandidateStatus, Comparison, Escalation, Outcome, Row, Spent, Verdict
+from advisor.session import Prepared, Session
+from backends.types import Usage
+from evals.trial import Trial
+
+
+@dataclass
+class Findings:
+    """What is known so far; survives a budget that ends in the middle."""
+
+    lineup: Lineup
+    prepared: dict[str, Prepared] = field(default_factory=dict)
+    """In climbing order once the ladder stands."""
+    failed: dict[str, str] = field(default_factory=dict)
+    ladder: Ladder | None = None
+    escalation: Escalation | None = None
+    stopped: str | None = None
+
+
+def outcome(
+    session: Session,
+    kind: Literal["run", "compare"],
+    findings: Findings,
+    comparisons: Sequence[Comparison] = (),
+    pareto: Sequence[str] = (),
+) -> Outcome:
+    """The facts of a run, from its findings and the store."""
+    ladder = findings.ladder
+    verdict: Verdict = "inconclusive"
+    if ladder is not None:
+        verdict = "inconclusive" if findings.stopped and ladder.picked is None else ladder.verdict
+    trials = session.store.trials(session.run_id)
+    order = [*findings.prepared, *(c.id for c in _candidates(findings.lineup) if c.id not in findings.prepared)]
+    by_id = {candidate.id: candidate for candidate in _candidates(findings.lineup)}
+    return Outcome(
+        kind=kind,
+        verdict=verdict,
+        pick=None if ladder is None else ladder.picked,
+        rows=tuple(_row(by_id[one], findings, [trial for trial in trials if trial.candidate == one]) for one in order),
+        left_out=findings.lineup.left_out,
+        comparisons=tuple(comparisons),
+        pareto=tuple(pareto),
+        escalation=findings.escalation,
+        ledger=() if ladder is None else tuple(_ledger(ladder)),
+        spent=_spent(session, findings, trials),
+        stopped=findings.stopped,
+    )
+
+
+def _candidates(lineup: Lineup) -> tuple[Candidate, ...]:
+    return (*lineup.prompting, *lineup.tuning)
+
+
+def _row(candidate: Candidate, findings: Findings, trials: Sequence[Trial]) -> Row:
+    prepared = findings.prepared.get(candidate.id)
+    status, reason, standing = _status(candidate, findings)
+    test = serving([trial for trial in trials if trial.split == "test"])
+    return Row(
+        id=candidate.id,
+        technique=candidate.technique.name,
+        model=candidate.model,
+        tuned=candidate.technique.tunes,
+        status=status,
+        reason=reason,
+        interval=standing.interval if standing is not None and test.n else None,
+        test=test,
+        dev=serving([trial for trial in trials if trial.split == "dev"]),
+        fit=prepared.cost.usage if prepared else Usage(),
+        fit_seconds=prepared.cost.seconds if prepared else 0.0,
+        evaluation=sum((trial.usage for trial in trials), Usage()),
+        evaluation_seconds=sum(trial.seconds for trial in trials),
+        parameters=prepared.fitted.parameters if prepared else {},
+    )
+
+
+def _status(candidate: Candidate, findings: Findings) -> tuple[CandidateStatus, str, Standing | None]:
+    if candidate.id in findings.failed:
+        return "failed", findings.failed[candidate.id], None
+    if candidate.id not in findings.prepared or findings.ladder is None:
+        if findings.stopped is not None:
+            return "skipped", "the budget ended before it was tested.", None
+        return "not_needed", "the ladder did not reach it.", None
+    standing = findings.ladder.standing(candidate.id)
+    if standing.status in {"waiting", "running"}:
+        return ("unresolved" if standing.n else "skipped"), "the budget ended before it was decided.", standing
+    return standing.status, standing.reason, standing  # type: ignore[return-value]
+
+
+def _ledger(ladder: Ladder) -> list[dict[str, Any]]:
+    return [dict(row) for row in ladder.ledger]
+
+
+def _spent(session: Session, findings: Findings, trials: Sequence[Trial]) -> Spent:
+    """What was asked of models in this run, cached answers apart, and training that was not found done."""
+    asked = session.store.asked(session.run_id)
+    training = Usage()
+    for prepared in findings.prepared.values():
+        tuned = getattr(prepared.fitted, "model", None)
+        if tuned is not None and not tuned.cached:
+            training += Usage(cost_usd=tuned.cost_usd)
+    return Spent(
+        usd=(asked + training).cost_usd,
+        seconds=session.total_seconds,
+        requests=asked.requests,
+        cached_requests=sum(trial.cached_requests for trial in trials),
+    )

@@ -1,0 +1,102 @@
+"""What a run found, as facts: one row a candidate, and what the rows mean together; nothing of how it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from advisor.candidates import LeftOut
+from advisor.measure import Serving
+from backends.types import Usage
+from evals.statistics.sequential import Interval
+
+Verdict = Literal["pick", "escalate", "inconclusive"]
+CandidateStatus = Literal["certified", "eliminated", "hopeless", "unresolved", "not_needed", "skipped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One candidate: how it stands, and what it measured."""
+
+    id: str
+    technique: str
+    model: str
+    tuned: bool
+    status: CandidateStatus
+    reason: str
+    """One sentence: why it stands so."""
+    interval: Interval | None
+    """Of the test score; None when no test sample was run."""
+    test: Serving
+    dev: Serving
+    fit: Usage
+    fit_seconds: float
+    evaluation: Usage
+    """All dev and test trials together."""
+    evaluation_seconds: float
+    parameters: Mapping[str, Any]
+
+    @property
+    def measured(self) -> Serving:
+        """What one request takes: from test trials where there are any, else from dev."""
+        return self.test if self.test.n else self.dev
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two candidates on the same samples; `difference` is the mean of a minus b."""
+
+    a: str
+    b: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    p_holm: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """Why fine-tuning was or was not tried, and what came of it."""
+
+    decision: Literal["tuned", "failed", "not_allowed", "not_reached"]
+    reason: str
+    tuned: Mapping[str, Any] | None = None
+    """Facts of the training: model, recipe, losses, seconds, dollars."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What this run cost; answers from the cache cost nothing again."""
+
+    usd: float | None
+    seconds: float
+    """Wall-clock."""
+    requests: int
+    cached_requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All findings of a run."""
+
+    kind: Literal["run", "compare"]
+    verdict: Verdict
+    pick: str | None
+    rows: tuple[Row, ...]
+    """In climbing order: cheapest first, tuned last."""
+    left_out: tuple[LeftOut, ...]
+    comparisons: tuple[Comparison, ...]
+    pareto: tuple[str, ...]
+    escalation: Escalation | None
+    ledger: tuple[Mapping[str, Any], ...]
+    """How the error probability was spent."""
+    spent: Spent
+    stopped: str | None = None
+    """Why the run ended early (budget), or None."""
+
+    def row(self, candidate: str) -> Row:
+        """The row of a candidate."""
+        return next(row for row in self.rows if row.id == candidate)

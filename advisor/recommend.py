@@ -1,0 +1,156 @@
+"""The recommendation in words: built from facts by plain code, no model writes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from advisor import economics
+from advisor.outcome import Outcome, Row
+from advisor.scenario.model import Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """Something that could make the advice wrong later."""
+
+    kind: str
+    text: str
+    date: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to tell the user."""
+
+    because: tuple[str, ...]
+    """The reasons for the verdict; the first sentence is the verdict itself."""
+    risks: tuple[Risk, ...]
+    next_steps: tuple[str, ...]
+
+
+def advise(scenario: Scenario, outcome: Outcome, run_id: str) -> Advice:
+    """Put an outcome into words."""
+    because = [_headline(scenario, outcome)]
+    because += [sentence for row in outcome.rows if row.id != outcome.pick and (sentence := _fate(row))]
+    if outcome.escalation is not None:
+        because.append(outcome.escalation.reason)
+    because += _tuned_economics(scenario, outcome)
+    return Advice(tuple(because), tuple(_risks(scenario, outcome)), tuple(_next_steps(scenario, outcome, run_id)))
+
+
+def tuned_break_even(scenario: Scenario, outcome: Outcome) -> economics.BreakEven | None:
+    """Break-even of the certified tuned candidate against the cheapest certified one that needs no training."""
+    tuned = next((row for row in outcome.rows if row.tuned and row.status == "certified"), None)
+    prompted = next((row for row in outcome.rows if not row.tuned and row.status == "certified"), None)
+    if tuned is None or prompted is None:
+        return None
+    return economics.break_even(
+        (tuned.id, tuned.measured.usd_per_1k_requests),
+        (prompted.id, prompted.measured.usd_per_1k_requests),
+        tuned.fit.cost_usd,
+        scenario.traffic.months,
+    )
+
+
+def percent(value: float) -> str:
+    """A score as people say it: 0.85 -> 85 %."""
+    return f"{100 * value:.3g} %"
+
+
+def dollars(value: float | None) -> str:
+    """Dollars with three significant digits; unknown stays unknown."""
+    if value is None:
+        return "an unknown price"
+    return f"${value:,.2f}" if value >= 1 else f"${value:.3g}"
+
+
+def _headline(scenario: Scenario, outcome: Outcome) -> str:
+    goal = scenario.goal
+    if outcome.pick is None:
+        where = f" within {outcome.stopped}" if outcome.stopped else ""
+        if outcome.verdict == "escalate":
+            return f"No candidate reaches {percent(goal.target)}: each was ruled out on the test samples."
+        return f"No candidate could be shown to meet {percent(goal.target)}{where} with these test samples."
+    row = outcome.row(outcome.pick)
+    return (
+        f"{row.technique} on {row.model} meets {percent(goal.target)} ({_score(row, goal.confidence)}) at "
+        f"{dollars(row.measured.usd_per_1k_requests)} per 1,000 requests{_speed(row)}."
+    )
+
+
+def _score(row: Row, confidence: float) -> str:
+    if row.interval is None:
+        return f"n={row.test.n}"
+    low, high = row.interval.low, row.interval.high
+    return f"n={row.test.n}, score {row.interval.value:.2f}, {percent(confidence)} interval {low:.2f}-{high:.2f}"
+
+
+def _speed(row: Row) -> str:
+    median = row.measured.p50_seconds
+    return "" if median is None else f", {median:.2g} s at the median"
+
+
+def _fate(row: Row) -> str | None:
+    return {
+        "eliminated": f"{row.id} was eliminated after {row.test.n} samples: {row.reason}",
+        "hopeless": f"{row.id} was given up after {row.test.n} samples: {row.reason}",
+        "unresolved": f"{row.id} stayed undecided on all {row.test.n} samples: {row.reason}",
+        "failed": f"{row.id} failed: {row.reason}",
+        "skipped": f"{row.id} was skipped: {row.reason}",
+        "not_needed": f"{row.id} was not needed: {row.reason}",
+        "certified": f"{row.id} meets the target too: {row.reason}",
+    }[row.status]
+
+
+def _tuned_economics(scenario: Scenario, outcome: Outcome) -> list[str]:
+    even = tuned_break_even(scenario, outcome)
+    if even is None:
+        return []
+    return [
+        f"{even.candidate} costs {dollars(even.fixed_usd)} to train and pays against {even.against} from "
+        f"{even.requests_per_month:,.0f} requests a month over {scenario.traffic.months:g} months."
+    ]
+
+
+def _risks(scenario: Scenario, outcome: Outcome) -> list[Risk]:
+    risks: list[Risk] = []
+    picked = None if outcome.pick is None else outcome.row(outcome.pick)
+    if scenario.volatility in {"daily", "realtime"} and picked is not None and picked.tuned:
+        risks.append(
+            Risk(
+                "volatile_knowledge",
+                f"The knowledge changes ({scenario.volatility}); a tuned model does not learn of it. "
+                "Prefer a candidate that reads documents or calls tools.",
+            )
+        )
+    if picked is not None and picked.measured.usd_per_1k_requests is None:
+        risks.append(Risk("unknown_price", f"The price of {picked.model} is not known; costs are not compared."))
+    if picked is not None and picked.model.startswith("local/") and scenario.usd_per_hour is None:
+        risks.append(
+            Risk(
+                "assumed_price",
+                "Dollars of local models rest on a default price of this machine; set hosting.usd_per_hour to yours.",
+            )
+        )
+    errors = sum(row.test.errors for row in outcome.rows)
+    if errors:
+        risks.append(
+            Risk("errors", f"{errors} test trials failed; they count against a candidate, not as wrong answers.")
+        )
+    return risks
+
+
+def _next_steps(scenario: Scenario, outcome: Outcome, run_id: str) -> list[str]:
+    steps: list[str] = []
+    if outcome.stopped is not None:
+        steps.append(f"Go on where this run stopped: advisor run {scenario.folder} --resume {run_id}")
+    if outcome.pick is None:
+        steps.append("Look at the wrong answers before anything else; a label that people dispute cannot be learnt.")
+        if any(row.status in {"unresolved", "hopeless"} for row in outcome.rows):
+            steps.append("Add labelled test samples: more samples decide smaller differences.")
+        if outcome.escalation is not None and outcome.escalation.decision == "not_allowed":
+            steps.append("Allow fine-tuning: set fine_tune.when to needed.")
+        steps.append("Name a larger model under models, or lower goal.target if the business can live with it.")
+    else:
+        steps.append(f"Compare every candidate on all test samples: advisor compare {scenario.folder}")
+    return steps

@@ -1,0 +1,31 @@
+"""Where the report of a run lies, and writing it there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from advisor.report.markdown import markdown
+from advisor.workspace import Workspace
+from backends.errors import InputError, Problem
+
+
+def write_report(workspace: Workspace, report: Mapping[str, Any]) -> Path:
+    """Write report.json and report.md into the run's folder; returns the folder. Raises WorkspaceError."""
+    folder = workspace.run_folder(report["run_id"])
+    workspace.write(folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    workspace.write(folder / "report.md", markdown(report))
+    return folder
+
+
+def read_report(workspace: Workspace, run_id: str) -> dict[str, Any]:
+    """The report object of a finished run. Raises InputError when it was never written."""
+    path = workspace.run_folder(run_id) / "report.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise InputError(
+            Problem(str(path), "this run has no report yet.", f"Finish it: advisor run SCENARIO --resume {run_id}")
+        ) from error

@@ -1,0 +1,186 @@
+"""One sitting of a run: opens models, fits candidates and runs their trials; the store remembers all of it."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from advisor.candidates import Candidate
+from advisor.events import Evaluated, Fitting, Observer, Tuning
+from advisor.scenario.model import Scenario
+from advisor.techniques.base import FitContext, Fitted
+from advisor.techniques.registry import load_fitted
+from advisor.workspace import Workspace
+from backends import registry as backends
+from backends.errors import BudgetError
+from backends.meter import Meter
+from backends.types import TunedModel, TuneJob, Usage
+from evals.budget import Budget
+from evals.cache import CachedChat, CachedEmbedder
+from evals.runner import Runner, Work
+from evals.store import Store
+from evals.task import Sample
+from evals.trial import Trial
+
+_DEV_SAMPLES = 100
+"""More dev samples than this would make fitting dearer without ordering the candidates any better."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitCost:
+    """What fitting took: model calls and training."""
+
+    usage: Usage
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A fitted candidate with its model open and its dev trials done."""
+
+    candidate: Candidate
+    fitted: Fitted
+    chat: CachedChat
+    cost: FitCost
+    dev: tuple[Trial, ...]
+
+
+class Session:
+    """What a run needs from the outside. Use as `async with`; models stay open until the end."""
+
+    def __init__(self, scenario: Scenario, store: Store, workspace: Workspace, run_id: str, observe: Observer) -> None:
+        run = store.run(run_id)
+        self.scenario = scenario
+        self.store = store
+        self.workspace = workspace
+        self.run_id = run_id
+        self.observe = observe
+        self.seed = scenario.seed
+        self.order = shared_order(scenario.task.test, self.seed)
+        self._settings = backends.Settings(usd_per_hour=scenario.usd_per_hour)
+        self._budget = Budget(scenario.budget.usd, store.billed_usd(run_id))
+        self._earlier_seconds = run.seconds
+        self._started = time.monotonic()
+        self._chats: dict[str, CachedChat] = {}
+        self._embedder: CachedEmbedder | None = None
+        self._runner = Runner(store, run_id, scenario.scorer, lambda trial: observe(Evaluated(trial)))
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for chat in self._chats.values():
+            await chat.aclose()
+        if self._embedder is not None:
+            await self._embedder.aclose()
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of this sitting."""
+        return time.monotonic() - self._started
+
+    @property
+    def total_seconds(self) -> float:
+        """Wall-clock seconds of all sittings of this run."""
+        return self._earlier_seconds + self.seconds
+
+    def check_time(self) -> None:
+        """Raise BudgetError when `budget.minutes` is used up; called between batches, never within one."""
+        minutes = self.scenario.budget.minutes
+        if minutes is not None and self.total_seconds > minutes * 60:
+            raise BudgetError(
+                f"the budget of {minutes:g} minutes is used up. Raise budget.minutes in {self.scenario.file} and go on "
+                f"with --resume {self.run_id}; nothing that was done is done again."
+            )
+
+    async def prepare(self, candidate: Candidate) -> Prepared:
+        """Fit a candidate, or load it when this run fitted it before, and run its dev trials."""
+        dev = self.scenario.task.dev[:_DEV_SAMPLES]
+        self.observe(Fitting(candidate.id, len(dev)))
+        fitted, cost = await self._fitted(candidate)
+        name, folder = fitted.tuned or (candidate.model, None)
+        chat = self._chat(name, folder)
+        trials = await self._runner.run(Work(candidate.id, fitted.solve, chat, self._embeddings(candidate), "dev"), dev)
+        return Prepared(candidate, fitted, chat, cost, tuple(trials))
+
+    async def test(self, prepared: Prepared, samples: Sequence[Sample]) -> list[Trial]:
+        """Trials of a prepared candidate on test samples, in their order."""
+        self.check_time()
+        embedder = self._embeddings(prepared.candidate)
+        work = Work(prepared.candidate.id, prepared.fitted.solve, prepared.chat, embedder, "test")
+        return await self._runner.run(work, samples)
+
+    async def _fitted(self, candidate: Candidate) -> tuple[Fitted, FitCost]:
+        folder = self.workspace.fitted_folder(self.run_id, candidate.id)
+        record = self.store.fit(self.run_id, candidate.id)
+        if record is not None and folder.is_dir():
+            return load_fitted(folder), FitCost(Usage(**record["usage"]), record["seconds"])
+        self.check_time()
+        meter = Meter(self._chat(candidate.model, None), self._embeddings(candidate))
+        fitted, tuned = await self._fit(candidate, meter)
+        cost = FitCost(meter.usage, meter.seconds)
+        if tuned is not None:
+            training = Usage(cost_usd=tuned.cost_usd)
+            cost = FitCost(meter.usage + training, meter.seconds + tuned.seconds)
+        _save_whole(fitted, folder)
+        self.store.add_fit(self.run_id, candidate.id, {"usage": _fields(cost.usage), "seconds": cost.seconds})
+        return fitted, cost
+
+    async def _fit(self, candidate: Candidate, meter: Meter) -> tuple[Fitted, TunedModel | None]:
+        trained: list[TunedModel] = []
+
+        async def tune(job: TuneJob) -> TunedModel:
+            tuner = backends.open_tuner(self.scenario.fine_tune.backend, self._settings)
+            model = await tuner.tune(job, lambda progress: self.observe(Tuning(candidate.id, progress)))
+            trained.append(model)
+            return model
+
+        context = FitContext(meter, self.seed, self.workspace.adapters.resolve(), tune)
+        fitted = await candidate.technique.fit(self.scenario.task, context)
+        return fitted, trained[-1] if trained else None
+
+    def _chat(self, name: str, folder: Path | None) -> CachedChat:
+        if name not in self._chats:
+            model = backends.open_chat(name, self._settings, folder)
+            self._chats[name] = CachedChat(model, self.store, self.run_id, self._budget)
+        return self._chats[name]
+
+    def _embeddings(self, candidate: Candidate) -> CachedEmbedder | None:
+        if not candidate.technique.embeds:
+            return None
+        if self._embedder is None:
+            self._embedder = CachedEmbedder(
+                backends.open_embedder(self.scenario.embedder, self._settings), self.store, self.run_id
+            )
+        return self._embedder
+
+
+def shared_order(samples: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
+    """The one random order in which every candidate sees the test samples: paired, and never the file's order."""
+    shuffled = list(samples)
+    random.Random(f"{seed}:test order").shuffle(shuffled)
+    return tuple(shuffled)
+
+
+def _save_whole(fitted: Fitted, folder: Path) -> None:
+    """Save so that the folder exists only when it is complete."""
+    unfinished = folder.with_name(folder.name + ".part")
+    for old in (unfinished, folder):
+        shutil.rmtree(old, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    fitted.save(unfinished)
+    unfinished.rename(folder)
+
+
+def _fields(usage: Usage) -> dict[str, float | None]:
+    return {
+        "requests": usage.requests,
+        "input_tokens": usage.input_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost_usd": usage.cost_usd,
+    }
