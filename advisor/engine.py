@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from advisor.candidates import lineup
-from advisor.climb import arm, by_cost, climb
 from advisor.comparing import compare_all
+from advisor.driver import arm, by_cost, climb
 from advisor.escalation import escalate, prepare_or_note
 from advisor.events import Event, Observer, Planned
 from advisor.findings import Findings, outcome
@@ -132,9 +132,10 @@ def _stored_overrides(row: RunRow, kind: RunKind, given: Overrides) -> Overrides
         raise InputError(
             Problem(row.id, f"this is a `{row.kind}`.", f"Go on with: advisor {row.kind} --resume {row.id}")
         )
-    stored = Overrides(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in row.options.items()}
-    )
+    kept: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in row.options.items()
+    }
+    stored = Overrides(**kept)
     return stored if given.budget_usd is None else replace(stored, budget_usd=given.budget_usd)
 
 

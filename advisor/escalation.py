@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from advisor.candidates import Candidate, Lineup
-from advisor.climb import arm, climb
+from advisor.driver import arm, climb
 from advisor.events import Escalating
 from advisor.ladder import Ladder
 from advisor.measure import serving

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from advisor.candidates import Candidate, Lineup
 from advisor.ladder import Ladder, Standing
@@ -39,7 +39,7 @@ def outcome(
     ladder = findings.ladder
     verdict: Verdict = "inconclusive"
     if ladder is not None:
-        verdict = "inconclusive" if findings.stopped and ladder.picked is None else ladder.verdict
+        verdict = ladder.verdict or "inconclusive"
     trials = session.store.trials(session.run_id)
     order = [*findings.prepared, *(c.id for c in _candidates(findings.lineup) if c.id not in findings.prepared)]
     by_id = {candidate.id: candidate for candidate in _candidates(findings.lineup)}
@@ -52,7 +52,7 @@ def outcome(
         comparisons=tuple(comparisons),
         pareto=tuple(pareto),
         escalation=findings.escalation,
-        ledger=() if ladder is None else tuple(_ledger(ladder)),
+        ledger=() if ladder is None else ladder.ledger,
         spent=_spent(session, findings, trials),
         stopped=findings.stopped,
     )
@@ -97,10 +97,6 @@ def _status(candidate: Candidate, findings: Findings) -> tuple[CandidateStatus, 
     return standing.status, standing.reason, standing  # type: ignore[return-value]
 
 
-def _ledger(ladder: Ladder) -> list[dict[str, Any]]:
-    return [dict(row) for row in ladder.ledger]
-
-
 def _spent(session: Session, findings: Findings, trials: Sequence[Trial]) -> Spent:
     """What was asked of models in this run, cached answers apart, and training that was not found done."""
     asked = session.store.asked(session.run_id)
@@ -113,5 +109,6 @@ def _spent(session: Session, findings: Findings, trials: Sequence[Trial]) -> Spe
         usd=(asked + training).cost_usd,
         seconds=session.total_seconds,
         requests=asked.requests,
-        cached_requests=sum(trial.cached_requests for trial in trials),
+        cached_requests=sum(trial.cached_requests for trial in trials)
+        + sum(prepared.cost.cached_requests for prepared in findings.prepared.values()),
     )

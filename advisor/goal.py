@@ -27,4 +27,5 @@ class Goal:
     @property
     def alpha(self) -> float:
         """Probability, over the whole family of candidates, of picking one that misses the target."""
-        return 1.0 - self.confidence
+        # 1 - 0.95 is 0.05 and some dust in binary; boundaries are computed, cached and reported for 0.05.
+        return round(1.0 - self.confidence, 12)

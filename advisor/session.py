@@ -6,7 +6,7 @@ import random
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from advisor.candidates import Candidate
@@ -36,6 +36,8 @@ class FitCost:
 
     usage: Usage
     seconds: float
+    cached_requests: int = 0
+    """How many of the requests the response cache answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +120,17 @@ class Session:
         folder = self.workspace.fitted_folder(self.run_id, candidate.id)
         record = self.store.fit(self.run_id, candidate.id)
         if record is not None and folder.is_dir():
-            return load_fitted(folder), FitCost(Usage(**record["usage"]), record["seconds"])
+            cost = FitCost(Usage(**record["usage"]), record["seconds"], record["cached_requests"])
+            return load_fitted(folder), cost
         self.check_time()
         meter = Meter(self._chat(candidate.model, None), self._embeddings(candidate))
         fitted, tuned = await self._fit(candidate, meter)
-        cost = FitCost(meter.usage, meter.seconds)
+        cost = FitCost(meter.usage, meter.seconds, meter.cached_requests)
         if tuned is not None:
             training = Usage(cost_usd=tuned.cost_usd)
-            cost = FitCost(meter.usage + training, meter.seconds + tuned.seconds)
+            cost = FitCost(meter.usage + training, meter.seconds + tuned.seconds, meter.cached_requests)
         _save_whole(fitted, folder)
-        self.store.add_fit(self.run_id, candidate.id, {"usage": _fields(cost.usage), "seconds": cost.seconds})
+        self.store.add_fit(self.run_id, candidate.id, asdict(cost))
         return fitted, cost
 
     async def _fit(self, candidate: Candidate, meter: Meter) -> tuple[Fitted, TunedModel | None]:
@@ -174,13 +177,3 @@ def _save_whole(fitted: Fitted, folder: Path) -> None:
     unfinished.mkdir(parents=True)
     fitted.save(unfinished)
     unfinished.rename(folder)
-
-
-def _fields(usage: Usage) -> dict[str, float | None]:
-    return {
-        "requests": usage.requests,
-        "input_tokens": usage.input_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "output_tokens": usage.output_tokens,
-        "cost_usd": usage.cost_usd,
-    }

@@ -66,7 +66,8 @@ class PlainLines:
 def _measured(standing: Standing) -> str:
     if standing.interval is None:
         return f"n={standing.n}"
-    return f"n={standing.n} score {standing.interval.value:.3f} ({standing.interval.low:.3f} to {standing.interval.high:.3f})"
+    interval = standing.interval
+    return f"n={standing.n} score {interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
 def _duration(seconds: float) -> str:

@@ -1,0 +1,193 @@
+"""The command line as a user meets it: exit codes, one clear message for bad input, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from advisor.cli import main
+from tests import toys
+
+
+def advisor(*arguments: object) -> int:
+    """Run the command in this process; returns its exit code."""
+    before, sys.argv = sys.argv, ["advisor", *map(str, arguments)]
+    try:
+        main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    finally:
+        sys.argv = before
+    return 0
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    folder = tmp_path / "s"
+    folder.mkdir()
+    model = toys.script(folder, "model", toys.rules(0.95, needs="worked example"))
+    return toys.scenario(folder, model)
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), "utf-8")
+
+
+def break_line_57(scenario: Path) -> None:
+    path = scenario.parent / "test.jsonl"
+    lines = path.read_text("utf-8").splitlines()
+    lines[56] = lines[56][:-3]
+    path.write_text("\n".join(lines), "utf-8")
+
+
+BAD_INPUT = {
+    "missing file": (lambda s: (s.parent / "dev.jsonl").unlink(), ["dev.jsonl", "scenario.yaml"]),
+    "broken line": (break_line_57, ["test.jsonl:57"]),
+    "label outside": (lambda s: replace(s.parent / "dev.jsonl", '"fruit"', '"fruits"'), ["dev.jsonl:", "'fruits'"]),
+    "empty test": (lambda s: (s.parent / "test.jsonl").write_text(""), ["test.jsonl"]),
+    "technique": (lambda s: replace(s, "knn_few_shot", "knn_fewshot"), ["scenario.yaml:", "knn_few_shot"]),
+    "model": (lambda s: replace(s, "scripted/", "scriptd/"), ["scenario.yaml:", "scripted/"]),
+    "target": (lambda s: replace(s, "target: 0.7", "target: 85"), ["scenario.yaml:", "0.85"]),
+    "hub model": (
+        lambda s: replace(s, f"- scripted/{s.parent}/model.json", "- local/acme/no-such-model"),
+        ["local/acme/no-such-model", "hf download acme/no-such-model"],
+    ),
+    "leak": (
+        lambda s: (s.parent / "dev.jsonl").write_text((s.parent / "test.jsonl").read_text("utf-8"), "utf-8"),
+        ["dev.jsonl:1", "test.jsonl:1"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUT)
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_bad_input_is_named_with_its_place_and_leaves_no_workspace(
+    name: str, command: str, good: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    spoil, words = BAD_INPUT[name]
+    spoil(good)
+    options = ["--workspace", tmp_path / "w"] if command == "run" else []
+    assert advisor(command, good, *options) == 2
+    said = capfd.readouterr().err
+    assert all(word in said for word in words), said
+    assert "Traceback" not in said
+    assert not (tmp_path / "w").exists()
+
+
+def test_all_problems_are_told_at_once(good: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    replace(good, "target: 0.7", "target: 85")
+    replace(good, "knn_few_shot", "knn_fewshot")
+    break_line_57(good)
+    assert advisor("check", good) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("3 problems:")
+    assert said.count("\n") == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["report", "nope"], ["there is no run 'nope'", "advisor runs"]),
+        (["run", "GOOD", "--resume", "nope"], ["there is no run 'nope'"]),
+        (["check", "nowhere"], ["nowhere", "there is no such scenario"]),
+    ],
+)
+def test_what_does_not_exist_is_said(
+    arguments: list[str], words: list[str], good: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert advisor("run", good, "--quiet", "--workspace", tmp_path / "w") == 0
+    place = [] if arguments[0] == "check" else ["--workspace", tmp_path / "w"]
+    capfd.readouterr()
+    assert advisor(*[str(good) if one == "GOOD" else one for one in arguments], *place) == 2
+    said = capfd.readouterr().err
+    assert all(word in said for word in words), said
+
+
+def test_a_workspace_that_cannot_be_written_is_one_message(
+    good: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "w").write_text("a file where the folder should be")
+    assert advisor("run", good, "--workspace", tmp_path / "w") == 4
+    said = capfd.readouterr().err
+    assert "--workspace" in said
+    assert "Traceback" not in said
+
+
+def test_run_shows_the_verdict_and_writes_the_report(
+    good: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert advisor("run", good, "--workspace", tmp_path / "w", "--json", tmp_path / "r.json") == 0
+    said = capfd.readouterr().out
+    report = json.loads((tmp_path / "r.json").read_text("utf-8"))
+    assert report["because"][0] in said.replace("\n", " ")
+    assert "certified" in said
+    assert advisor("runs", "--workspace", tmp_path / "w") == 0
+    assert report["run_id"] in capfd.readouterr().out
+    assert advisor("report", report["run_id"][:12], "--workspace", tmp_path / "w", "--quiet") == 0
+    assert report["because"][0] in capfd.readouterr().out.replace("\n", " ")
+
+
+def test_check_says_what_would_run_and_leaves_nothing_behind(
+    good: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert advisor("check", good) == 0
+    said = capfd.readouterr().out
+    assert "120 test samples" in said
+    assert "zero_shot@scripted/" in said
+    assert not (tmp_path / ".advisor").exists()
+
+
+@pytest.mark.parametrize("stage", ["trials", "tuning"])
+def test_kill_9_loses_nothing(stage: str, tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    folder.mkdir()
+    slow = {"sleep_seconds": 0.1} if stage == "trials" else {}
+    model = toys.script(folder, "model", toys.rules(0.4, seed=3), **slow)
+    recipe = {"sleep_seconds": 0.1} if stage == "tuning" else {}
+    tune = {"when": "needed", "backend": "scripted", "base": model, "recipe": recipe}
+    path = toys.scenario(folder, model, fine_tune=tune, techniques=["zero_shot", "few_shot"])
+    assert advisor("run", path, "--workspace", tmp_path / "whole", "--quiet", "--json", tmp_path / "whole.json") == 0
+
+    command = [sys.executable, "-m", "advisor", "run", str(path), "--workspace", str(tmp_path / "w")]
+    process = subprocess.Popen([*command, "--quiet"], cwd=Path(__file__).parent.parent)
+    database = tmp_path / "w" / "advisor.db"
+    wanted = 20 if stage == "trials" else 50
+    for _ in range(600):
+        time.sleep(0.02)
+        if database.exists() and len(_trials(database)) >= wanted:
+            break
+    time.sleep(0.3 if stage == "tuning" else 0.0)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    before = _trials(database)
+    assert len(before) >= wanted
+    with sqlite3.connect(database) as connection:
+        ((run_id, status),) = connection.execute("SELECT id, status FROM runs").fetchall()
+    assert status == "running"
+
+    resumed = subprocess.run([*command, "--quiet", "--resume", run_id, "--json", str(tmp_path / "r.json")], check=False)
+    assert resumed.returncode == 0
+    after = _trials(database)
+    assert before.items() <= after.items(), "a trial was evaluated twice"
+    one, other = (json.loads((tmp_path / name).read_text("utf-8")) for name in ("whole.json", "r.json"))
+    for key in ("verdict", "pick", "because", "candidates", "escalation"):
+        assert one[key] == other[key]
+
+
+def _trials(database: Path) -> dict[str, str]:
+    """Every stored trial with the moment it was written."""
+    with sqlite3.connect(database) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'trials'").fetchone():
+            return {}
+        return dict(connection.execute("SELECT candidate || '/' || split || '/' || sample_id, created FROM trials"))

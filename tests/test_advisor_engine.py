@@ -1,0 +1,236 @@
+"""The engine on the scripted backend: climbing, escalating, resuming, and saying the same thing twice."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from advisor import engine
+from advisor.events import Evaluated, Event, Tuning
+from advisor.scenario.model import Overrides
+from backends.errors import InputError
+from tests import toys
+
+SCHEMA = json.loads((Path(engine.__file__).parent / "report" / "schema.json").read_text("utf-8"))
+TIMES_AND_IDS = {"run_id", "created", "next_steps"}
+
+
+class Killed(BaseException):
+    """Stands for a process that dies: not an Exception, so nothing handles it."""
+
+
+def kill_after(events: int, kind: type[Event]) -> engine.Observer:
+    seen = 0
+
+    def observe(event: Event) -> None:
+        nonlocal seen
+        seen += isinstance(event, kind)
+        if seen >= events:
+            raise Killed
+
+    return observe
+
+
+def statuses(report: Mapping[str, Any]) -> dict[str, str]:
+    return {candidate["technique"]: candidate["status"] for candidate in report["candidates"]}
+
+
+def comparable(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report without what may differ between two runs of one seed: times, ids and what came from the cache."""
+    kept = {key: value for key, value in report.items() if key not in TIMES_AND_IDS}
+    return json.loads(json.dumps(kept | {"spent": {**report["spent"], "seconds": None}}))
+
+
+def weak_and_strong(folder: Path) -> str:
+    """Zero-shot fails; any prompt with demonstrations is right 95 % of the time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return toys.script(folder, "model", toys.rules(0.95, needs="worked example"))
+
+
+def hopeless(folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    return toys.script(folder, "model", toys.rules(0.4, seed=3))
+
+
+def test_the_cheapest_candidate_that_meets_the_target_is_picked(tmp_path: Path) -> None:
+    path = toys.scenario(tmp_path / "s", weak_and_strong(tmp_path / "s"))
+    finished = engine.run(path, tmp_path / "w")
+    report = finished.report
+    assert finished.exit_code == 0
+    assert report["verdict"] == "pick"
+    picked = next(c for c in report["candidates"] if c["id"] == report["pick"])
+    assert picked["status"] == "certified"
+    assert picked["score"]["low"] <= 0.95 <= picked["score"]["high"]
+    assert statuses(report)["zero_shot"] == "eliminated"
+    assert set(statuses(report).values()) == {"eliminated", "certified", "not_needed"}
+    assert statuses(report)["fine_tune"] == "not_needed"
+    assert "meets 70 %" in report["because"][0]
+    assert picked["n"] < 120, "a clear winner must not need every sample"
+
+
+def test_when_nothing_suffices_a_model_is_tuned_and_tested_on_the_same_samples(tmp_path: Path) -> None:
+    path = toys.scenario(tmp_path / "s", hopeless(tmp_path / "s"))
+    finished = engine.run(path, tmp_path / "w", Overrides(techniques=("zero_shot", "few_shot")))
+    report = finished.report
+    assert finished.exit_code == 0
+    assert statuses(report) == {"zero_shot": "eliminated", "few_shot": "eliminated", "fine_tune": "certified"}
+    escalation = report["escalation"]
+    assert escalation["decision"] == "tuned"
+    assert escalation["tuned"]["model"].startswith("scripted/")
+    assert escalation["tuned"]["trained_tokens"] > 0
+    assert escalation["tuned"]["best_dev_score_before"] < escalation["tuned"]["dev_score"]
+    with sqlite3.connect(tmp_path / "w" / "advisor.db") as database:
+        by_candidate = {
+            candidate: {
+                sample
+                for (sample,) in database.execute(
+                    "SELECT sample_id FROM trials WHERE split = 'test' AND candidate = ?", (candidate,)
+                )
+            }
+            for (candidate,) in database.execute("SELECT DISTINCT candidate FROM trials")
+        }
+    tuned = by_candidate.pop(next(name for name in by_candidate if name.startswith("fine_tune")))
+    assert all(samples <= tuned or tuned <= samples for samples in by_candidate.values()), "one shared order"
+
+
+def test_a_scenario_that_forbids_tuning_ends_without_a_pick(tmp_path: Path) -> None:
+    path = toys.scenario(tmp_path / "s", hopeless(tmp_path / "s"), fine_tune={"when": "never"})
+    finished = engine.run(path, tmp_path / "w")
+    assert finished.exit_code == 1
+    assert finished.report["verdict"] == "escalate"
+    assert finished.report["escalation"]["decision"] == "not_allowed"
+
+
+def test_reports_fit_their_schema(tmp_path: Path) -> None:
+    for name, model, changes in (
+        ("pick", weak_and_strong, {}),
+        ("tuned", hopeless, {}),
+        ("none", hopeless, {"fine_tune": {"when": "never"}}),
+        ("stopped", hopeless, {"budget": {"minutes": 1e-9}}),
+    ):
+        path = toys.scenario(tmp_path / name, model(tmp_path / name), **changes)
+        finished = engine.run(path, tmp_path / "w")
+        written = json.loads((finished.folder / "report.json").read_text("utf-8"))
+        jsonschema.validate(written, SCHEMA, cls=jsonschema.Draft202012Validator)
+        assert (finished.folder / "report.md").read_text("utf-8").startswith("# toy")
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(written | {"verdict": "perhaps"}, SCHEMA)
+
+
+def test_two_runs_with_one_seed_tell_the_same_story(tmp_path: Path) -> None:
+    path = toys.scenario(tmp_path / "s", hopeless(tmp_path / "s"))
+    first, second = (engine.run(path, tmp_path / place).report for place in ("w1", "w2"))
+    assert comparable(first) == comparable(second)
+    other = engine.run(path, tmp_path / "w3", Overrides(seed=7)).report
+    assert comparable(first) != comparable(other)
+
+
+def test_a_second_run_in_one_workspace_asks_nothing_again(tmp_path: Path) -> None:
+    path = toys.scenario(tmp_path / "s", hopeless(tmp_path / "s"))
+    first, second = (engine.run(path, tmp_path / "w").report for _ in range(2))
+    assert second["spent"]["requests"] == 0
+    assert second["spent"]["usd"] == 0
+    assert second["spent"]["cached_requests"] >= first["spent"]["requests"]
+    drop = {"spent": None}
+    assert comparable(first) | drop == comparable(second) | drop
+
+
+@pytest.mark.parametrize(("events", "kind"), [(1, Evaluated), (40, Evaluated), (110, Evaluated), (30, Tuning)])
+def test_a_killed_run_resumes_to_the_same_verdict_and_evaluates_nothing_twice(
+    tmp_path: Path, events: int, kind: type[Event]
+) -> None:
+    path = toys.scenario(tmp_path / "s", hopeless(tmp_path / "s"))
+    whole = engine.run(path, tmp_path / "whole").report
+    with pytest.raises(Killed):
+        engine.run(path, tmp_path / "w", observe=kill_after(events, kind))
+    with sqlite3.connect(tmp_path / "w" / "advisor.db") as database:
+        ((run_id,),) = database.execute("SELECT id FROM runs").fetchall()
+        before = dict(database.execute("SELECT candidate || split || sample_id, created FROM trials").fetchall())
+    seen: list[str] = []
+    resumed = engine.run(
+        path,
+        tmp_path / "w",
+        observe=lambda e: seen.append(e.trial.sample_id) if isinstance(e, Evaluated) else None,
+        resume=run_id,
+    ).report
+    with sqlite3.connect(tmp_path / "w" / "advisor.db") as database:
+        after = dict(database.execute("SELECT candidate || split || sample_id, created FROM trials").fetchall())
+    assert before.items() <= after.items(), "a stored trial was written again"
+    assert len(seen) == len(after) - len(before)
+    drop = {"spent": None}
+    assert comparable(whole) | drop == comparable(resumed) | drop
+
+
+def test_a_changed_scenario_cannot_be_resumed(tmp_path: Path) -> None:
+    model = hopeless(tmp_path / "s")
+    path = toys.scenario(tmp_path / "s", model)
+    with pytest.raises(Killed):
+        engine.run(path, tmp_path / "w", observe=kill_after(5, Evaluated))
+    with sqlite3.connect(tmp_path / "w" / "advisor.db") as database:
+        ((run_id,),) = database.execute("SELECT id FROM runs").fetchall()
+    toys.scenario(tmp_path / "s", model, goal={"target": 0.5})
+    with pytest.raises(InputError, match="the scenario changed since run"):
+        engine.run(path, tmp_path / "w", resume=run_id)
+
+
+def test_a_dollar_budget_is_never_overshot_and_the_run_goes_on_with_a_larger_one(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    model = toys.script(tmp_path / "s", "model", toys.rules(0.4, seed=3), billed=True, usd_per_1m_input=1000.0)
+    path = toys.scenario(tmp_path / "s", model, budget={"usd": 1.0}, fine_tune={"when": "never"})
+    stopped = engine.run(path, tmp_path / "w")
+    assert stopped.exit_code == 3
+    assert stopped.report["stopped"]
+    with sqlite3.connect(tmp_path / "w" / "advisor.db") as database:
+        (billed,) = database.execute("SELECT sum(billed_usd) FROM responses").fetchone()
+    assert 0.5 < billed <= 1.0
+    finished = engine.run(path, tmp_path / "w", Overrides(budget_usd=100.0), resume=stopped.report["run_id"])
+    assert finished.exit_code == 1
+    assert finished.report["verdict"] == "escalate"
+
+
+def test_a_price_nobody_knows_is_refused_under_a_dollar_budget_and_never_counted_as_zero(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    model = toys.script(tmp_path / "s", "model", toys.rules(0.9), billed=True, usd_per_1m_input=None)
+    path = toys.scenario(tmp_path / "s", model, budget={"usd": 1.0}, techniques=["zero_shot"])
+    assert engine.run(path, tmp_path / "w1").exit_code == 3
+    free = toys.scenario(tmp_path / "s", model, techniques=["zero_shot"])
+    report = engine.run(free, tmp_path / "w2").report
+    assert report["candidates"][0]["usd_per_1k_requests"] is None
+    assert report["spent"]["usd"] is None
+
+
+def test_failing_trials_are_errors_with_a_cost_and_block_the_certificate(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    broken = [{"when": r"test message \d*7 about", "error": "refused"}, *toys.rules(1.0)]
+    path = toys.scenario(
+        tmp_path / "s",
+        toys.script(tmp_path / "s", "model", broken),
+        techniques=["zero_shot"],
+        fine_tune={"when": "never"},
+    )
+    report = engine.run(path, tmp_path / "w").report
+    (row,) = [candidate for candidate in report["candidates"] if candidate["technique"] == "zero_shot"]
+    assert row["status"] == "failed"
+    assert row["errors"] > 0
+    assert row["mean_score"] == 1.0
+    assert any(risk["kind"] == "errors" for risk in report["risks"])
+
+
+def test_one_workspace_takes_one_run_at_a_time(tmp_path: Path) -> None:
+    path = toys.scenario(tmp_path / "s", hopeless(tmp_path / "s"))
+    met: list[str] = []
+
+    def second(event: Event) -> None:
+        if isinstance(event, Evaluated) and not met:
+            with pytest.raises(InputError, match=r"another run \(process \d+\) is using this workspace") as caught:
+                engine.run(path, tmp_path / "w")
+            met.append(str(caught.value))
+
+    engine.run(path, tmp_path / "w", observe=second)
+    assert "--workspace" in met[0]

@@ -1,0 +1,101 @@
+"""The error policy, as a table: what is a trial with an error, and what stops the run."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from backends.errors import BackendUnavailable, BudgetError, RequestError
+from backends.meter import Meter
+from backends.scripted import ScriptedChat
+from backends.types import ChatRequest, Message
+from evals.runner import Runner, Work
+from evals.scorers import make_scorer
+from evals.store import RunRow, Store
+from evals.task import Sample
+from evals.trial import Trial
+
+SAMPLES = [Sample(f"s{number}", f"input {number}", f"input {number}") for number in range(5)]
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    with Store.open(tmp_path / "advisor.db") as opened:
+        opened.add_run(RunRow("r1", "2026-01-01", "run", "toy", "toy.yaml", "h", {}))
+        yield opened
+
+
+def echo(sleep_seconds: float = 0.0) -> ScriptedChat:
+    return ScriptedChat("scripted/echo", {"rules": [{"when": "(?s)(.*)", "answer": r"\1"}], "n": sleep_seconds})
+
+
+async def ask(sample: Sample, models: Meter) -> str:
+    return (await models.complete(ChatRequest((Message("user", sample.input),)))).text
+
+
+def runner(store: Store, seen: list[Trial] | None = None) -> Runner:
+    return Runner(store, "r1", make_scorer("exact", Path()), (seen if seen is not None else []).append)
+
+
+async def test_trials_come_back_in_the_order_of_the_samples(store: Store) -> None:
+    seen: list[Trial] = []
+    trials = await runner(store, seen).run(Work("c", ask, echo(), None, "test"), SAMPLES[::-1])
+    assert [trial.sample_id for trial in trials] == ["s4", "s3", "s2", "s1", "s0"]
+    assert all(trial.score is not None and trial.score.value == 1.0 for trial in trials)
+    assert len(seen) == 5
+    assert trials == [{t.sample_id: t for t in store.trials("r1", "c", "test")}[t.sample_id] for t in trials]
+
+
+@pytest.mark.parametrize(
+    ("raised", "recorded"),
+    [
+        (RequestError("too long"), "too long"),
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero"),
+        (KeyError("field"), "KeyError: 'field'"),
+    ],
+)
+async def test_what_goes_wrong_with_one_sample_is_a_trial_with_its_cost(
+    store: Store, raised: Exception, recorded: str
+) -> None:
+    async def solve(sample: Sample, models: Meter) -> str:
+        text = await ask(sample, models)
+        if sample.id == "s2":
+            raise raised
+        return text
+
+    trials = await runner(store).run(Work("c", solve, echo(), None, "test"), SAMPLES)
+    failed = trials[2]
+    assert (failed.error, failed.score, failed.output) == (recorded, None, None)
+    assert failed.usage.requests == 1
+    assert failed.usage.cost_usd is not None
+    assert failed.usage.cost_usd > 0
+    assert [trial.error for trial in trials if trial is not failed] == [None] * 4
+
+
+@pytest.mark.parametrize("raised", [BackendUnavailable("no key"), BudgetError("used up")])
+async def test_what_goes_wrong_with_every_sample_stops_the_run(store: Store, raised: Exception) -> None:
+    async def solve(sample: Sample, models: Meter) -> str:
+        if sample.id == "s2":
+            raise raised
+        return await ask(sample, models)
+
+    with pytest.raises(type(raised), match=str(raised)):
+        await runner(store).run(Work("c", solve, echo(), None, "test"), SAMPLES)
+    assert "s2" not in {trial.sample_id for trial in store.trials("r1")}
+
+
+async def test_a_trial_in_the_store_is_not_evaluated_again(store: Store) -> None:
+    work = Work("c", ask, echo(), None, "test")
+    before = await runner(store).run(work, SAMPLES[:3])
+    seen: list[Trial] = []
+    after = await runner(store, seen).run(work, SAMPLES)
+    assert after[:3] == before
+    assert sorted(trial.sample_id for trial in seen) == ["s3", "s4"]
+
+
+async def test_the_store_refuses_a_second_evaluation(store: Store) -> None:
+    (trial,) = await runner(store).run(Work("c", ask, echo(), None, "test"), SAMPLES[:1])
+    with pytest.raises(sqlite3.IntegrityError):
+        store.add_trial("r1", trial)
