@@ -1,9 +1,172 @@
-"""`advisor compare`: every candidate on all test samples, then every pair on the same samples."""
+"""`advisor compare`: every candidate on all test samples, judged once at the end, then every pair, paired."""
 
-from advisor.findings import Findings
-from advisor.outcome import Outcome
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from advisor.driver import by_cost
+from advisor.escalation import prepare_or_note
+from advisor.events import Stands
+from advisor.findings import Findings, outcome
+from advisor.goal import Goal
+from advisor.measure import Serving, serving
+from advisor.outcome import Comparison, Outcome
 from advisor.session import Session
+from advisor.standing import ArmStatus, Standing, Verdict
+from backends.errors import BudgetError
+from evals.statistics import multiple
+from evals.statistics.dominance import Profile, dominators
+from evals.statistics.fixed import FixedTest, fixed_test
+from evals.statistics.types import FloatArray
+from evals.trial import Trial
+
+_BETA = 0.05
+_WORDS: Mapping[ArmStatus, str] = {
+    "certified": "its score is proved to reach the target.",
+    "eliminated": "its score is proved to stay below target plus margin.",
+    "unresolved": "these samples do not tell it from the target.",
+    "failed": "more of its trials failed than the goal allows.",
+}
+
+
+@dataclass(frozen=True)
+class FixedJudge:
+    """Where candidates stand after all samples: the fixed-sample counterpart of the ladder."""
+
+    standings: Mapping[str, Standing]
+    """In order of cost."""
+    ledger: tuple[dict[str, Any], ...]
+
+    def standing(self, candidate: str) -> Standing:
+        """Where one candidate stands."""
+        return self.standings[candidate]
+
+    @property
+    def picked(self) -> str | None:
+        """The cheapest certified candidate."""
+        return next((name for name, one in self.standings.items() if one.status == "certified"), None)
+
+    @property
+    def verdict(self) -> Verdict:
+        """`escalate` only when every candidate is proved short or failed too often."""
+        if self.picked is not None:
+            return "pick"
+        short = all(one.status in {"eliminated", "failed"} for one in self.standings.values())
+        return "escalate" if short and self.standings else "inconclusive"
 
 
 async def compare_all(session: Session, findings: Findings) -> Outcome:
-    raise AssertionError
+    """Run all candidates on all test samples and compare them."""
+    candidates = [*findings.lineup.prompting]
+    if session.scenario.fine_tune.when == "always" or _named(session, "fine_tune"):
+        candidates += findings.lineup.tuning
+    trials: dict[str, list[Trial]] = {}
+    try:
+        for candidate in candidates:
+            prepared = await prepare_or_note(session, candidate, findings.failed)
+            if prepared is not None:
+                findings.prepared[candidate.id] = prepared
+                trials[candidate.id] = await session.test(prepared, session.order)
+                session.observe(Stands(candidate.id, _judged(session, trials[candidate.id], len(candidates))))
+    except BudgetError as error:
+        findings.stopped = str(error)
+        return outcome(session, "compare", findings)
+    findings.prepared = {one.candidate.id: one for one in by_cost(list(findings.prepared.values()))}
+    ordered = {name: trials[name] for name in findings.prepared}
+    alpha = session.scenario.goal.alpha / max(1, len(candidates))
+    findings.judge = FixedJudge(
+        {name: _judged(session, found, len(candidates)) for name, found in ordered.items()},
+        tuple({"test": name, "alpha": alpha, "spent": True} for name in ordered),
+    )
+    scores = {name: _scores(found) for name, found in ordered.items()}
+    groups = [sample.group for sample in session.order]
+    return outcome(
+        session,
+        "compare",
+        findings,
+        _pairs(scores, groups, session.seed),
+        _front({name: serving(found) for name, found in ordered.items()}, scores, groups, session),
+    )
+
+
+def _named(session: Session, technique: str) -> bool:
+    return any(spec.name == technique for spec in session.scenario.techniques or ())
+
+
+def _scores(trials: Sequence[Trial]) -> FloatArray:
+    """Scores in sample order, NaN where the trial failed."""
+    return np.array([np.nan if trial.score is None else trial.score.value for trial in trials])
+
+
+def _judged(session: Session, trials: Sequence[Trial], family: int) -> Standing:
+    goal, scores = session.scenario.goal, _scores(trials)
+    test = fixed_test(
+        scores,
+        goal.target,
+        goal.margin,
+        goal.alpha / family,
+        _BETA,
+        binary=session.scenario.scorer.binary,
+        groups=[sample.group for sample in session.order],
+    )
+    measured = serving(trials)
+    status, reason = _status(goal, measured, test)
+    return Standing(
+        arm=trials[0].candidate,
+        status=status,
+        n=measured.n,
+        errors=measured.errors,
+        mean=measured.score,
+        interval=test.interval,
+        at_least=test.at_least if status == "certified" else None,
+        samples_needed=None,
+        shortfall=None,
+        reason=reason,
+    )
+
+
+def _status(goal: Goal, measured: Serving, test: FixedTest) -> tuple[ArmStatus, str]:
+    """Quality first, then the limits, taken as measured."""
+    if measured.errors > goal.max_error_rate * measured.n:
+        return "failed", _WORDS["failed"]
+    status: ArmStatus = "certified" if test.certified else "eliminated" if test.eliminated else "unresolved"
+    for limit, figure, name in (
+        (goal.max_p95_seconds, measured.p95_seconds, "p95 seconds"),
+        (goal.max_usd_per_1k_requests, measured.usd_per_1k_requests, "dollars per 1,000 requests"),
+    ):
+        if limit is not None and status == "certified" and (figure is None or figure > limit):
+            return "eliminated", f"its score suffices, but its {name} are {_shown(figure)}, above {limit:g}."
+    return status, _WORDS[status]
+
+
+def _shown(figure: float | None) -> str:
+    return "unknown" if figure is None else f"{figure:.3g}"
+
+
+def _pairs(scores: Mapping[str, FloatArray], groups: Sequence[str | None], seed: int) -> list[Comparison]:
+    return [
+        Comparison(
+            a=pair.a,
+            b=pair.b,
+            difference=pair.paired.difference,
+            low=pair.paired.low,
+            high=pair.paired.high,
+            p_value=pair.paired.p_value,
+            p_holm=pair.p_holm,
+            n=pair.paired.n,
+        )
+        for pair in multiple.compare_all(scores, seed=seed, groups=groups)
+    ]
+
+
+def _front(
+    measured: Mapping[str, Serving], scores: Mapping[str, FloatArray], groups: Sequence[str | None], session: Session
+) -> list[str]:
+    """Candidates that no other is proved to dominate."""
+    profiles = [Profile(name, scores[name], one.usd_per_1k_requests, one.p95_seconds) for name, one in measured.items()]
+    found = dominators(profiles, seed=session.seed, alpha=session.scenario.goal.alpha, groups=groups)
+    return [name for name, by in found.items() if not by]

@@ -164,7 +164,7 @@ async def _climb_and_escalate(session: Session, findings: Findings) -> None:
         if prepared is not None:
             findings.prepared[candidate.id] = prepared
     findings.prepared = {one.candidate.id: one for one in by_cost(list(findings.prepared.values()))}
-    findings.ladder = Ladder(
+    findings.judge = ladder = Ladder(
         [arm(one) for one in findings.prepared.values()],
         session.scenario.goal,
         len(session.order),
@@ -172,8 +172,8 @@ async def _climb_and_escalate(session: Session, findings: Findings) -> None:
         reserved_arms=len(findings.lineup.tuning),
         groups=[sample.group for sample in session.order],
     )
-    await climb(session, findings.ladder, findings.prepared)
-    findings.escalation = await escalate(session, findings.ladder, findings.lineup, findings.prepared, findings.failed)
+    await climb(session, ladder, findings.prepared)
+    findings.escalation = await escalate(session, ladder, findings.lineup, findings.prepared, findings.failed)
 
 
 def _exit_code(found: Outcome) -> int:

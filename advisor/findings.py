@@ -4,15 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from advisor.candidates import Candidate, Lineup
-from advisor.ladder import Ladder, Standing
 from advisor.measure import serving
-from advisor.outcome import CandidateStatus, Comparison, Escalation, Outcome, Row, Spent, Verdict
+from advisor.outcome import CandidateStatus, Comparison, Escalation, Outcome, Row, Spent
 from advisor.session import Prepared, Session
+from advisor.standing import Standing, Verdict
 from backends.types import Usage
 from evals.trial import Trial
+
+
+class Judge(Protocol):
+    """Who says where candidates stand: the ladder, or compare's test after all samples."""
+
+    def standing(self, candidate: str, /) -> Standing:
+        """Where one candidate stands."""
+
+    @property
+    def picked(self) -> str | None:
+        """The candidate to use."""
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the standings mean together; None while the climb goes on."""
+
+    @property
+    def ledger(self) -> tuple[dict[str, Any], ...]:
+        """How alpha was spent."""
 
 
 @dataclass
@@ -23,7 +42,8 @@ class Findings:
     prepared: dict[str, Prepared] = field(default_factory=dict)
     """In climbing order once the ladder stands."""
     failed: dict[str, str] = field(default_factory=dict)
-    ladder: Ladder | None = None
+    judge: Judge | None = None
+    """The ladder of a run, or the judge of a comparison; None until one stands."""
     escalation: Escalation | None = None
     stopped: str | None = None
 
@@ -36,23 +56,20 @@ def outcome(
     pareto: Sequence[str] = (),
 ) -> Outcome:
     """The facts of a run, from its findings and the store."""
-    ladder = findings.ladder
-    verdict: Verdict = "inconclusive"
-    if ladder is not None:
-        verdict = ladder.verdict or "inconclusive"
+    judge = findings.judge
     trials = session.store.trials(session.run_id)
     order = [*findings.prepared, *(c.id for c in _candidates(findings.lineup) if c.id not in findings.prepared)]
     by_id = {candidate.id: candidate for candidate in _candidates(findings.lineup)}
     return Outcome(
         kind=kind,
-        verdict=verdict,
-        pick=None if ladder is None else ladder.picked,
+        verdict=(judge.verdict if judge else None) or "inconclusive",
+        pick=None if judge is None else judge.picked,
         rows=tuple(_row(by_id[one], findings, [trial for trial in trials if trial.candidate == one]) for one in order),
         left_out=findings.lineup.left_out,
         comparisons=tuple(comparisons),
         pareto=tuple(pareto),
         escalation=findings.escalation,
-        ledger=() if ladder is None else ladder.ledger,
+        ledger=() if judge is None else judge.ledger,
         spent=_spent(session, findings, trials),
         stopped=findings.stopped,
     )
@@ -87,11 +104,11 @@ def _row(candidate: Candidate, findings: Findings, trials: Sequence[Trial]) -> R
 def _status(candidate: Candidate, findings: Findings) -> tuple[CandidateStatus, str, Standing | None]:
     if candidate.id in findings.failed:
         return "failed", findings.failed[candidate.id], None
-    if candidate.id not in findings.prepared or findings.ladder is None:
+    if candidate.id not in findings.prepared or findings.judge is None:
         if findings.stopped is not None:
             return "skipped", "the budget ended before it was tested.", None
         return "not_needed", "the ladder did not reach it.", None
-    standing = findings.ladder.standing(candidate.id)
+    standing = findings.judge.standing(candidate.id)
     if standing.status in {"waiting", "running"}:
         return ("unresolved" if standing.n else "skipped"), "the budget ended before it was decided.", standing
     return standing.status, standing.reason, standing  # type: ignore[return-value]

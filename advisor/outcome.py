@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from advisor.candidates import LeftOut
 from advisor.measure import Serving
+from advisor.standing import Verdict
 from backends.types import Usage
 from evals.statistics.sequential import Interval
 
-Verdict = Literal["pick", "escalate", "inconclusive"]
 CandidateStatus = Literal["certified", "eliminated", "hopeless", "unresolved", "not_needed", "skipped", "failed"]
 
 

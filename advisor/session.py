@@ -163,10 +163,17 @@ class Session:
 
 
 def shared_order(samples: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
-    """The one random order in which every candidate sees the test samples: paired, and never the file's order."""
-    shuffled = list(samples)
-    random.Random(f"{seed}:test order").shuffle(shuffled)
-    return tuple(shuffled)
+    """The one random order in which every candidate sees the test samples: paired, and never the file's order.
+
+    Samples of one group stay together, since the group is what was drawn at random.
+    """
+    rng = random.Random(f"{seed}:test order")
+    clusters: dict[str, list[Sample]] = {}
+    for sample in samples:
+        clusters.setdefault(f"id {sample.id}" if sample.group is None else f"group {sample.group}", []).append(sample)
+    drawn = list(clusters.values())
+    rng.shuffle(drawn)
+    return tuple(sample for cluster in drawn for sample in rng.sample(cluster, len(cluster)))
 
 
 def _save_whole(fitted: Fitted, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 from collections.abc import Mapping
@@ -14,7 +15,9 @@ import pytest
 from advisor import engine
 from advisor.events import Evaluated, Event, Tuning
 from advisor.scenario.model import Overrides
+from advisor.session import shared_order
 from backends.errors import InputError
+from evals.task import Sample
 from tests import toys
 
 SCHEMA = json.loads((Path(engine.__file__).parent / "report" / "schema.json").read_text("utf-8"))
@@ -234,3 +237,29 @@ def test_one_workspace_takes_one_run_at_a_time(tmp_path: Path) -> None:
 
     engine.run(path, tmp_path / "w", observe=second)
     assert "--workspace" in met[0]
+
+
+def test_compare_runs_everything_and_names_no_second_winner(tmp_path: Path) -> None:
+    path = toys.scenario(tmp_path / "s", weak_and_strong(tmp_path / "s"))
+    finished = engine.compare(path, tmp_path / "w")
+    report = finished.report
+    jsonschema.validate(json.loads(json.dumps(report)), SCHEMA)
+    assert finished.exit_code == 0
+    tested = [candidate for candidate in report["candidates"] if candidate["n"]]
+    assert [candidate["n"] for candidate in tested] == [120, 120, 120]
+    assert statuses(report)["zero_shot"] == "eliminated"
+    assert len(report["comparisons"]) == 3
+    pair = next(p for p in report["comparisons"] if {p["a"][:4], p["b"][:4]} == {"zero", "few_"})
+    assert abs(pair["difference"]) > 0.8
+    assert pair["p_holm"] < 1e-6
+    assert pair["n"] == 120
+    assert report["pick"] in report["pareto"]
+
+
+def test_samples_of_one_group_stay_together_in_the_shared_order() -> None:
+    samples = [Sample(str(number), f"text {number}", "x", group=f"g{number % 7}") for number in range(70)]
+    order = shared_order(samples, seed=3)
+    groups = [sample.group for sample in order]
+    assert sorted(order, key=lambda s: int(s.id)) == samples
+    assert len([1 for one, other in itertools.pairwise(groups) if one != other]) == 6
+    assert order != shared_order(samples, seed=4)

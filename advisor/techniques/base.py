@@ -60,6 +60,8 @@ class Technique(Protocol):
     """What it does, in half a sentence."""
     tunes: ClassVar[bool]
     """Whether fitting trains a model; such candidates wait until the ladder escalates."""
+    embeds: ClassVar[bool]
+    """Whether it asks for embeddings; the embedding model is opened only then."""
     fitted: ClassVar[type[Fitted]]
 
     def unfit(self, task: Task) -> str | None:

@@ -59,6 +59,7 @@ class FewShot:
     name: ClassVar[str] = "few_shot"
     summary: ClassVar[str] = "the same worked examples before every input"
     tunes: ClassVar[bool] = False
+    embeds: ClassVar[bool] = False
     fitted: ClassVar[type[FittedFewShot]] = FittedFewShot
 
     k: int | None = None

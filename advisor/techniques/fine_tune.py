@@ -66,6 +66,7 @@ class FineTune:
     name: ClassVar[str] = "fine_tune"
     summary: ClassVar[str] = "a model taught the train answers, asked with a short instruction"
     tunes: ClassVar[bool] = True
+    embeds: ClassVar[bool] = False
     fitted: ClassVar[type[FittedFineTune]] = FittedFineTune
 
     base: str = "local/smollm2-135m"

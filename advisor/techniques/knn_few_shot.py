@@ -75,6 +75,7 @@ class KnnFewShot:
     name: ClassVar[str] = "knn_few_shot"
     summary: ClassVar[str] = "the worked examples nearest to each input, by embedding"
     tunes: ClassVar[bool] = False
+    embeds: ClassVar[bool] = True
     fitted: ClassVar[type[FittedKnnFewShot]] = FittedKnnFewShot
 
     k: int = 8

@@ -51,6 +51,7 @@ class ZeroShot:
     name: ClassVar[str] = "zero_shot"
     summary: ClassVar[str] = "instructions only"
     tunes: ClassVar[bool] = False
+    embeds: ClassVar[bool] = False
     fitted: ClassVar[type[FittedZeroShot]] = FittedZeroShot
 
     def unfit(self, task: Task) -> str | None:
