@@ -192,7 +192,8 @@ class Contender:
     def interval(self) -> Interval:
         """The simultaneous interval of the score, valid after stopping or at any look."""
         status, at = self._quality
-        return self.rules.quality.interval(self._scores[:at], status)
+        # An arm can fail by its errors before its score was looked at.
+        return self.rules.quality.interval(self._scores[: at or self.n], status)
 
     def at_least(self) -> float:
         """One-sided lower bound of the score at the arm's level."""

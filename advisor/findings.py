@@ -107,7 +107,9 @@ def _status(candidate: Candidate, findings: Findings) -> tuple[CandidateStatus, 
     if candidate.id not in findings.prepared or findings.judge is None:
         if findings.stopped is not None:
             return "skipped", "the budget ended before it was tested.", None
-        return "not_needed", "the ladder did not reach it.", None
+        if candidate.technique.tunes and findings.escalation is None:
+            return "skipped", "compare trains a model only when fine_tune is among the techniques named.", None
+        return "not_needed", "a cheaper candidate meets the target.", None
     standing = findings.judge.standing(candidate.id)
     if standing.status in {"waiting", "running"}:
         return ("unresolved" if standing.n else "skipped"), "the budget ended before it was decided.", standing

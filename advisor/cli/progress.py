@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from advisor.cli.tables import status_text
+from advisor.cli.tables import short_names, status_text
 from advisor.engine import ignore
 from advisor.events import Escalating, Evaluated, Event, Fitting, Observer, Planned, Stands, Tuning
 from advisor.ladder import Standing
@@ -151,8 +151,9 @@ class LiveTable:
         table = Table(box=None, pad_edge=False)
         for head in ("candidate", "status", "dev", "test", "score", "interval", "$"):
             table.add_column(head, justify="left" if head in {"candidate", "status"} else "right", overflow="fold")
+        names = short_names(self._lines)
         for name, line in self._lines.items():
-            table.add_row(Text(name), status_text(line.status), str(line.dev), *self._cells(line))
+            table.add_row(Text(names[name]), status_text(line.status), str(line.dev), *self._cells(line))
         stage = self._stage
         left = stage.left()
         time_left = "" if left is None else f" {_duration(left)} left"

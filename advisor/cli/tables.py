@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from advisor.report.markdown import candidate_cells
 
-STATUS_STYLES = {
-    "certified": ("✓", "green"),
-    "eliminated": ("✗", "red"),
-    "hopeless": ("✗", "red"),
-    "failed": ("!", "red"),
-    "unresolved": ("?", "yellow"),
-    "not needed": ("·", "dim"),
-    "skipped": ("·", "dim"),
+_STYLES = {
+    "certified": "green",
+    "eliminated": "red",
+    "hopeless": "red",
+    "failed": "red",
+    "unresolved": "yellow",
+    "not needed": "dim",
+    "skipped": "dim",
 }
 
 
 def status_text(status: str) -> Text:
-    """A status as sign and word; the colour only repeats what they say."""
-    sign, style = STATUS_STYLES.get(status, ("…", ""))
-    return Text(f"{sign} {status}", style=style)
+    """A status in words; the colour only repeats what they say."""
+    return Text(status, style=_STYLES.get(status, ""))
 
 
 def show_report(console: Console, report: Mapping[str, Any], folder: Path, quiet: bool) -> None:
@@ -48,24 +48,46 @@ def show_report(console: Console, report: Mapping[str, Any], folder: Path, quiet
     console.print(Text(f"Report: {folder / 'report.md'} and report.json", style="dim"), soft_wrap=True)
 
 
+def short_names(candidates: Iterable[str]) -> dict[str, str]:
+    """What to call candidates where room is short: the technique alone while all are on one model."""
+    found = [candidate.partition("@") for candidate in candidates]
+    one_model = len({model for _, _, model in found}) == 1
+    return {f"{name}@{model}": name if one_model else f"{name}\n  {model}" for name, _, model in found}
+
+
 def _table(report: Mapping[str, Any]) -> Table:
-    goal = report["goal"]
-    table = Table(title=f"{report['scenario']['name']}: target {goal['target']:g}", title_justify="left")
+    goal, candidates = report["goal"], report["candidates"]
+    models = sorted({candidate["model"] for candidate in candidates})
+    where = f" on {models[0]}" if len(models) == 1 else ""
+    table = Table(
+        title=f"{report['scenario']['name']}{where}, target {goal['target']:g}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for head in ("candidate", "status", "n", "score", "interval", "$/1k", "p50 s", "tokens"):
         table.add_column(head, justify="left" if head in {"candidate", "status"} else "right", overflow="fold")
-    for candidate in report["candidates"]:
+    names = short_names(candidate["id"] for candidate in candidates)
+    for candidate in candidates:
         name, status, n, score, interval, usd, seconds, tokens, _ = candidate_cells(candidate)
-        table.add_row(Text(name), status_text(status), n, score, interval, usd, seconds, tokens)
+        table.add_row(Text(names[name]), status_text(status), n, score, interval, usd, seconds, tokens)
     return table
 
 
 def _comparisons(report: Mapping[str, Any]) -> Table:
-    table = Table(title="Pairs, on the same samples", title_justify="left")
+    table = Table(title="Pairs, on the same samples", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for head in ("a", "b", "a - b", "interval", "p (Holm)"):
         table.add_column(head, justify="left" if head in {"a", "b"} else "right", overflow="fold")
+    names = short_names(candidate["id"] for candidate in report["candidates"])
     for pair in report["comparisons"]:
         interval = f"{pair['low']:+.3f} to {pair['high']:+.3f}"
-        table.add_row(Text(pair["a"]), Text(pair["b"]), f"{pair['difference']:+.3f}", interval, f"{pair['p_holm']:.2g}")
+        table.add_row(
+            Text(names[pair["a"]]),
+            Text(names[pair["b"]]),
+            f"{pair['difference']:+.3f}",
+            interval,
+            f"{pair['p_holm']:.2g}",
+        )
     return table
 
 

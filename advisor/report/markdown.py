@@ -20,7 +20,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         _paragraph(report["because"]),
         "## Candidates, cheapest first",
         _table(
-            ("candidate", "status", "n", "score", "interval", "$ per 1,000", "p50 s", "tokens in/out", "errors"),
+            ("candidate", "status", "n", "score", "interval", "$ per 1,000", "p50 s", "tokens in + out", "errors"),
             [candidate_cells(candidate) for candidate in report["candidates"]],
         ),
         *_escalation(report["escalation"]),
@@ -46,10 +46,10 @@ def candidate_cells(candidate: Mapping[str, Any]) -> tuple[str, ...]:
         candidate["status"].replace("_", " "),
         str(candidate["n"]),
         "-" if score is None else f"{score['value']:.3f}",
-        "-" if score is None else f"{score['low']:.3f} to {score['high']:.3f}",
-        _number(candidate["usd_per_1k_requests"], "{:.4f}"),
-        _number(candidate["seconds"]["p50"], "{:.2f}"),
-        f"{_number(tokens['input'], '{:.0f}')}/{_number(tokens['output'], '{:.0f}')}",
+        "-" if score is None else f"{score['low']:.3f}-{score['high']:.3f}",
+        _number(candidate["usd_per_1k_requests"], "{:.4f}") if tokens["input"] is not None else "-",
+        "-" if candidate["seconds"]["p50"] is None else f"{candidate['seconds']['p50']:.2f}",
+        "-" if tokens["input"] is None else f"{tokens['input']:.0f}+{tokens['output']:.0f}",
         str(candidate["errors"]),
     )
 

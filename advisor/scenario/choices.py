@@ -13,7 +13,10 @@ from backends.errors import Problem
 
 
 def check_overrides(overrides: Overrides, findings: Findings) -> None:
-    """The numbers given on the command line."""
+    """What is given on the command line."""
+    for option, names in (("--models", overrides.models), ("--techniques", overrides.techniques)):
+        if names == ():
+            findings.problems.append(Problem(option, "no name is given.", "Give one or more, separated by commas."))
     if overrides.limit is not None and overrides.limit < 1:
         what = f"{overrides.limit} test samples prove nothing."
         findings.problems.append(Problem("--limit", what, "Give 1 or more."))

@@ -50,6 +50,9 @@ def dotted(path: Sequence[str | int]) -> str:
 
 def _problem(details: ErrorDetails, document: Document) -> Problem:
     path = list(details["loc"])
+    if path[-1] == "[key]":
+        path.pop()
+        details["type"] = "invalid_key"
     if details["type"] == "invalid_key":  # the key of a mapping, not a place in a list
         path[-1] = str(path[-1])
     what, remedy = _sentence(details, path)

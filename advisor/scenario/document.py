@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -83,7 +84,19 @@ def read_document(path: Path) -> Document:
     if not isinstance(root, yaml.MappingNode) or not isinstance(content, dict):
         kind = "empty" if content is None else f"a {type(content).__name__}, not a mapping of keys"
         raise InputError(Problem(where, f"the file is {kind}.", "Write name:, data:, instructions:, scorer:, goal:."))
+    _refuse_unwritable(content, where)
     return Document(where, content, root)
+
+
+def _refuse_unwritable(content: dict[str, Any], where: str) -> None:
+    """What could not be stored or hashed later: half characters, and parts that hold themselves."""
+    try:
+        json.dumps(content, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        what, remedy = r"an escape \ud8.. to \udf.. is only half a character.", "Write the whole character."
+        raise InputError(Problem(where, what, remedy)) from None
+    except (ValueError, RecursionError):
+        raise InputError(Problem(where, "an alias (*name) refers to a part it lies in.", "Write it out.")) from None
 
 
 def _parse(text: str, where: str) -> tuple[yaml.Node | None, Any]:

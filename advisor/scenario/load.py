@@ -16,7 +16,6 @@ from advisor.scenario.complaints import problems_of
 from advisor.scenario.document import Document, read_document
 from advisor.scenario.findings import Findings
 from advisor.scenario.model import BudgetLimits, FineTune, Overrides, Scenario, Step, TechniqueSpec, Traffic
-from advisor.scenario.paths import shown
 from advisor.scenario.samples import DEFAULT_SEED, Samples, read_samples
 from advisor.scenario.schema import DEFAULT_MARGIN, PLACEHOLDERS, GoalSection, ScenarioFile
 from backends.errors import InputError, Problem
@@ -179,9 +178,7 @@ def _hash(said: ScenarioFile, files: Sequence[Path], hub: Sequence[str]) -> str:
 
 def _hashed(said: ScenarioFile, files: Sequence[Path], hub: Sequence[str]) -> Iterator[bytes]:
     yield json.dumps(said.model_dump(mode="json"), ensure_ascii=False, sort_keys=True).encode()
-    folder = files[0].parent
     for path in files[1:]:
-        if path.is_relative_to(folder):
-            yield shown(path, folder).encode()
+        yield path.name.encode()
         yield path.read_bytes()
     yield from (row.encode() for row in hub)

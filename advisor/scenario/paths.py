@@ -27,7 +27,7 @@ def resolve(text: str, folder: Path, place: str) -> Path:
             raise InputError(Problem(place, f"the environment variable {name} is not set.", remedy))
         return default
 
-    return folder / Path(_VARIABLE.sub(value, text)).expanduser()
+    return folder / os.path.expanduser(_VARIABLE.sub(value, text))
 
 
 def shown(path: Path, folder: Path) -> str:

@@ -1,8 +1,12 @@
-"""What a `scenario.yaml` may say: the one source of its validation, its JSON Schema and its reference page."""
+"""What a `scenario.yaml` may say: the one source of its validation, its JSON Schema and its reference page.
+
+Write the JSON Schema again: `python -m advisor.scenario.schema > advisor/scenario/schema.json`.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -284,3 +288,7 @@ def schema_text() -> str:
     """The JSON Schema of `scenario.yaml`, as checked in at SCHEMA_FILE."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **ScenarioFile.model_json_schema()}
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(schema_text())
