@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
-from decimal import Decimal
 from typing import Any
 
 from backends.errors import Problem
@@ -97,18 +96,23 @@ def as_text(value: Any) -> str | None:
     """A value of a file as text: text as it is, everything else as canonical JSON, nothing as None."""
     if value is None or isinstance(value, str):
         return value
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=_plain)
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-def _plain(value: Any) -> Any:
-    """What JSON has no word for (Parquet files hold such values)."""
+def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a typed format in JSON's types: dates and decimals as text, bytes in hex, NaN as nothing."""
+    plain: dict[str, Any] = json.loads(json.dumps(fields, default=_plain), parse_constant=_nothing)
+    return plain
+
+
+def _plain(value: Any) -> str:
     if isinstance(value, datetime | date | time):
         return value.isoformat()
-    if isinstance(value, Decimal):
-        return str(value)
-    if isinstance(value, bytes):
-        return value.hex()
-    return str(value)
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _nothing(_: str) -> None:
+    return None
 
 
 def _empty(place: str, role: str, column: str) -> Problem:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.errors import Problem
-from evals.data import Row, Table, capped
+from evals.data import Row, Table, capped, plain_fields
 
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
@@ -173,4 +173,4 @@ def _read_parquet(path: Path, where: str) -> Table:
         values: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
     except (ArrowException, ValueError) as problem:
         return _failed(where, f"this is no readable Parquet file: {problem}.", "Write it again.")
-    return Table(where, tuple(Row(number, value) for number, value in enumerate(values, start=1)))
+    return Table(where, tuple(Row(number, plain_fields(value)) for number, value in enumerate(values, start=1)))

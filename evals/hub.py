@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.errors import Problem
-from evals.data import Row, Table
+from evals.data import Row, Table, plain_fields
 
 _REFERENCE = re.compile(r"hf:(?P<name>[^/@\s]+(?:/[^/@\s]+)?)(?:/(?P<config>[^/@\s]+))?@(?P<revision>[^\s@]+)")
 _SPLITS = {"train": "train", "dev": "validation", "test": "test", "all": "train"}
@@ -47,13 +47,19 @@ def read_hub(text: str, split: str) -> Table:
     except (OSError, ValueError, RuntimeError) as problem:
         fault = " ".join(str(problem).split())
         return _failed(text, f"split {_SPLITS[split]!r} cannot be loaded: {fault}", "Check name, revision and network.")
-    named = {name: kind.names for name, kind in data.features.items() if hasattr(kind, "names")}
-    return Table(text, tuple(Row(number, _with_names(row, named)) for number, row in enumerate(data, start=1)))
+    named = {name: kind.names for name, kind in data.features.items() if getattr(kind, "names", None)}
+    return Table(
+        text, tuple(Row(number, plain_fields(_with_names(row, named))) for number, row in enumerate(data, start=1))
+    )
 
 
 def _with_names(row: dict[str, Any], named: dict[str, list[str]]) -> dict[str, Any]:
-    """Class numbers as the names they stand for."""
-    return {key: named[key][value] if key in named and isinstance(value, int) else value for key, value in row.items()}
+    """Class numbers as the names they stand for; the hub writes -1 where a class is not told."""
+    return {**row, **{key: _name(names, row[key]) for key, names in named.items()}}
+
+
+def _name(names: list[str], number: int | None) -> str | None:
+    return None if number is None or number < 0 else names[number]
 
 
 def _failed(where: str, what: str, remedy: str) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -10,10 +11,11 @@ from backends.errors import Problem
 from evals.data import Placed, as_text, capped
 from evals.task import Split
 
-_KEPT_BEFORE_DIGITS = frozenset("-.,")
+_MARK = re.compile(r"(?![-.,]\d)[^\w\s]|_")
 _CONTEXT = ("choices", "context", "documents", "tools")
 """Fields that belong to the question: the same words with other tools are another question."""
 
+Question = tuple[str, ...]
 Splits = Mapping[Split, Sequence[Placed]]
 
 
@@ -24,15 +26,15 @@ def normalise_input(text: str) -> str:
     stays as it is.
     """
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    following = [*text[1:], " "]
-    kept = [
-        " " if unicodedata.category(char)[0] == "P" and not (char in _KEPT_BEFORE_DIGITS and after.isdigit()) else char
-        for char, after in zip(text, following, strict=True)
-    ]
-    return " ".join("".join(kept).split()) or " ".join(text.split())
+    return " ".join(_MARK.sub(_space, text).split()) or " ".join(text.split())
 
 
-def question(placed: Placed) -> tuple[str, ...]:
+def _space(match: re.Match[str]) -> str:
+    """A space for punctuation; signs such as + and € stay."""
+    return " " if unicodedata.category(match[0])[0] == "P" else match[0]
+
+
+def question(placed: Placed) -> Question:
     """What makes two samples the same question."""
     context = (as_text(placed.sample.metadata.get(name)) or "" for name in _CONTEXT)
     return (normalise_input(placed.sample.input), *context)
@@ -40,15 +42,18 @@ def question(placed: Placed) -> tuple[str, ...]:
 
 def split_problems(splits: Splits) -> list[Problem]:
     """Everything about the splits together that has to be put right before a number can be believed."""
+    asked = {split: [(question(placed), placed.place) for placed in part] for split, part in splits.items()}
     return [
         *capped(_same_ids(splits)),
-        *capped(_repeated(splits["test"])),
-        *(problem for pair in _PAIRS for problem in capped(_shared(splits, *pair))),
+        *capped(_repeated(asked["test"])),
+        *(problem for part, other in _PAIRS for problem in capped(_shared(asked, part, other))),
         *capped(_cut_groups(splits)),
     ]
 
 
 _PAIRS: tuple[tuple[Split, Split], ...] = (("dev", "train"), ("test", "train"), ("test", "dev"))
+_Asked = Sequence[tuple[Question, str]]
+"""Questions and their places."""
 
 
 def _same_ids(splits: Splits) -> Iterator[Problem]:
@@ -60,23 +65,23 @@ def _same_ids(splits: Splits) -> Iterator[Problem]:
             yield Problem(placed.place, what, "Give every sample its own id.")
 
 
-def _repeated(part: Sequence[Placed]) -> Iterator[Problem]:
-    first: dict[tuple[str, ...], str] = {}
-    for placed in part:
-        before = first.setdefault(question(placed), placed.place)
-        if before != placed.place:
+def _repeated(asked: _Asked) -> Iterator[Problem]:
+    first: dict[Question, str] = {}
+    for key, place in asked:
+        before = first.setdefault(key, place)
+        if before != place:
             what = f"the input is already at {before}: a test must not ask twice."
-            yield Problem(placed.place, what, "Remove one of them.")
+            yield Problem(place, what, "Remove one of them.")
 
 
-def _shared(splits: Splits, part: Split, other: Split) -> Iterator[Problem]:
-    seen: dict[tuple[str, ...], str] = {}
-    for placed in splits[other]:
-        seen.setdefault(question(placed), placed.place)
-    for placed in splits[part]:
-        if before := seen.get(question(placed)):
+def _shared(asked: Mapping[Split, _Asked], part: Split, other: Split) -> Iterator[Problem]:
+    seen: dict[Question, str] = {}
+    for key, place in asked[other]:
+        seen.setdefault(key, place)
+    for key, place in asked[part]:
+        if before := seen.get(key):
             what = f"the {part} input is also in {other}, at {before}: its score would prove nothing."
-            yield Problem(placed.place, what, "Remove one of them.")
+            yield Problem(place, what, "Remove one of them.")
 
 
 def _cut_groups(splits: Splits) -> Iterator[Problem]:
@@ -96,9 +101,10 @@ def _cut_groups(splits: Splits) -> Iterator[Problem]:
 
 def label_problems(splits: Splits, labels: Sequence[str]) -> list[Problem]:
     """Targets outside the closed answer set, each told once, at its first place."""
+    known = frozenset(labels)
     outside: dict[str, list[str]] = {}
     for placed in (placed for part in splits.values() for placed in part):
-        if placed.sample.target not in labels:
+        if placed.sample.target not in known:
             outside.setdefault(placed.sample.target, []).append(placed.place)
     return capped((_outside(target, places, labels) for target, places in outside.items()))
 
@@ -117,7 +123,7 @@ def without_repeats(
 
     A repeat with the same target is left out; one with another target is a problem, since one of the two is wrong.
     """
-    first: dict[tuple[str, ...], Placed] = {}
+    first: dict[Question, Placed] = {}
     repeats: list[tuple[str, str]] = []
     problems: list[Problem] = []
     for placed in samples:
