@@ -45,6 +45,9 @@ class FixedJudge:
         """Where one candidate stands."""
         return self.standings[candidate]
 
+    def outlook(self) -> None:
+        """Left to the ladder, which knows what a new climb would take."""
+
     @property
     def picked(self) -> str | None:
         """The cheapest certified candidate."""

@@ -19,9 +19,11 @@ from advisor.ladder import Ladder
 from advisor.outcome import Outcome
 from advisor.report.build import build
 from advisor.report.files import write_report
+from advisor.resolution import resolution
 from advisor.scenario.load import load_scenario
 from advisor.scenario.model import Overrides, Scenario
 from advisor.session import Session
+from advisor.standing import ValueGate
 from advisor.workspace import Workspace, new_run_id
 from backends.errors import BudgetError, InputError, Problem
 from backends.hardware import detect
@@ -83,7 +85,7 @@ def _execute(
         try:
             found = asyncio.run(_sitting(kind, session))
             status, verdict, pick = ("interrupted" if found.stopped else "done"), found.verdict, found.pick
-            report = build(row, scenario, found, detect())
+            report = build(row, scenario, found, resolution(scenario, lineup(scenario)), detect())
             return Finished(report, write_report(workspace, report), _exit_code(found))
         except Exception:
             status = "failed"
@@ -171,9 +173,17 @@ async def _climb_and_escalate(session: Session, findings: Findings) -> None:
         binary=session.scenario.scorer.binary,
         reserved_arms=len(findings.lineup.tuning),
         groups=[sample.group for sample in session.order],
+        abreast=max(1, len(findings.prepared)) if session.race else 1,
+        gate=_gate(session.scenario),
     )
     await climb(session, ladder, findings.prepared)
     findings.escalation = await escalate(session, ladder, findings.lineup, findings.prepared, findings.failed)
+
+
+def _gate(scenario: Scenario) -> ValueGate | None:
+    """What a test is worth, where the scenario says how much the answer will be used."""
+    monthly = scenario.traffic.requests_per_month
+    return None if monthly is None else ValueGate(monthly * scenario.traffic.months)
 
 
 def _exit_code(found: Outcome) -> int:

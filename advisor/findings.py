@@ -10,7 +10,7 @@ from advisor.candidates import Candidate, Lineup
 from advisor.measure import serving
 from advisor.outcome import CandidateStatus, Comparison, Escalation, Outcome, Row, Spent
 from advisor.session import Prepared, Session
-from advisor.standing import Standing, Verdict
+from advisor.standing import Outlook, Standing, Verdict
 from backends.types import Usage
 from evals.trial import Trial
 
@@ -28,6 +28,9 @@ class Judge(Protocol):
     @property
     def verdict(self) -> Verdict | None:
         """What the standings mean together; None while the climb goes on."""
+
+    def outlook(self) -> Outlook | None:
+        """What would settle it, when the verdict is inconclusive."""
 
     @property
     def ledger(self) -> tuple[dict[str, Any], ...]:
@@ -71,6 +74,7 @@ def outcome(
         escalation=findings.escalation,
         ledger=() if judge is None else judge.ledger,
         spent=_spent(session, findings, trials),
+        outlook=None if judge is None else judge.outlook(),
         stopped=findings.stopped,
     )
 

@@ -65,6 +65,8 @@ class Ladder:
         self._ledger = Ledger(goal.alpha)
         self._contenders: dict[str, Contender] = {}
         self._skipped: dict[str, str] = {}
+        self._asked: set[str] = set()
+        """Arms whose batch was handed out; one that is in flight is taken although another arm was certified since."""
         for arm in arms:
             if not arm.reserved:
                 self._ledger = self._ledger.promise(arm.id, self._rules.alpha)
@@ -107,13 +109,14 @@ class Ladder:
         self._contenders[arm.id] = Contender(Arm(arm.id, arm.usd_per_1k_requests, reserved=True), self._rules)
 
     def next(self) -> tuple[Batch, ...]:
-        """The batches to try now, at most one an arm; () when the climb is over. Asking changes nothing."""
+        """The batches to try now, at most one an arm; () when the climb is over. Asking twice gets the same answer."""
         batches: list[Batch] = []
         for one in self._contenders.values():
             if len(batches) == self._abreast:
                 break
             if not one.settled and one.arm.id not in self._skipped and self._better_than(one) is None:
                 batches.append(one.batch)
+        self._asked.update(batch.arm for batch in batches)
         return tuple(batches)
 
     def record(self, arm: str, observations: Sequence[Observation]) -> Standing:
@@ -124,8 +127,10 @@ class Ladder:
         Raises:
             ValueError: the arm was not asked, or the observations do not fit its batch.
         """
-        if all(batch.arm != arm for batch in self.next()):
+        self.next()
+        if arm not in self._asked:
             raise ValueError(f"nothing was asked of {arm!r} now; record what next() asks for")
+        self._asked.remove(arm)
         one = self._contenders[arm]
         if one.n == 0:
             self._ledger = self._ledger.spend(arm)
@@ -220,7 +225,7 @@ class Ladder:
             feasible = feasibility(arm.dev_score, arm.dev_n, rules.target)
             samples = expected_samples(plan, arm.dev_score, arm.dev_n)
             stakes = Stakes(price, fallback, gate.requests, feasible, samples)
-            if not stakes.pays:
+            if not stakes.pays and stakes.test_usd >= gate.least_usd:
                 self._skipped[id_] = (
                     f"Testing it would cost about ${stakes.test_usd:.2f} and save ${max(stakes.gain_usd, 0.0):.2f} "
                     f"on average over {gate.requests:,.0f} requests (probability {feasible:.2f} to reach the target)."

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from advisor.candidates import LeftOut
 from advisor.measure import Serving
-from advisor.standing import Verdict
+from advisor.standing import Outlook, Verdict
 from backends.types import Usage
 from evals.statistics.sequential import Interval
 
@@ -94,6 +94,8 @@ class Outcome:
     ledger: tuple[Mapping[str, Any], ...]
     """How the error probability was spent."""
     spent: Spent
+    outlook: Outlook | None = None
+    """What would settle an undecided climb."""
     stopped: str | None = None
     """Why the run ended early (budget), or None."""
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from advisor import economics
 from advisor.outcome import Outcome, Row
+from advisor.resolution import Resolution
 from advisor.scenario.model import Scenario
+from advisor.standing import Outlook
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +30,16 @@ class Advice:
     next_steps: tuple[str, ...]
 
 
-def advise(scenario: Scenario, outcome: Outcome, run_id: str) -> Advice:
+def advise(scenario: Scenario, outcome: Outcome, resolved: Resolution, run_id: str) -> Advice:
     """Put an outcome into words."""
     because = [_headline(scenario, outcome)]
     because += [sentence for row in outcome.rows if row.id != outcome.pick and (sentence := _fate(row))]
     if outcome.escalation is not None:
         because.append(outcome.escalation.reason)
     because += _tuned_economics(scenario, outcome)
-    return Advice(tuple(because), tuple(_risks(scenario, outcome)), tuple(_next_steps(scenario, outcome, run_id)))
+    return Advice(
+        tuple(because), tuple(_risks(scenario, outcome, resolved)), tuple(_next_steps(scenario, outcome, run_id))
+    )
 
 
 def tuned_break_even(scenario: Scenario, outcome: Outcome) -> economics.BreakEven | None:
@@ -112,8 +116,10 @@ def _tuned_economics(scenario: Scenario, outcome: Outcome) -> list[str]:
     ]
 
 
-def _risks(scenario: Scenario, outcome: Outcome) -> list[Risk]:
+def _risks(scenario: Scenario, outcome: Outcome, resolved: Resolution) -> list[Risk]:
     risks: list[Risk] = []
+    if not resolved.suffices:
+        risks.append(Risk("small_test_split", str(resolved)))
     picked = None if outcome.pick is None else outcome.row(outcome.pick)
     if scenario.volatility in {"daily", "realtime"} and picked is not None and picked.tuned:
         risks.append(
@@ -140,14 +146,29 @@ def _risks(scenario: Scenario, outcome: Outcome) -> list[Risk]:
     return risks
 
 
+def _outlook(outlook: Outlook) -> list[str]:
+    """What would settle an undecided climb, and what accepting its best candidate would lack."""
+    steps = []
+    if outlook.extra_samples:
+        price = "" if outlook.usd is None else f" and {dollars(outlook.usd)} of trials"
+        steps.append(
+            f"Label {outlook.extra_samples} more test samples: with {outlook.samples_needed} in all{price}, a "
+            f"candidate as good as {outlook.arm} looks now is certified in 8 of 10 runs."
+        )
+    steps.append(
+        f"Or accept {outlook.arm} unproved: it is expected to miss the target by {100 * outlook.shortfall:.2g} points."
+    )
+    return steps
+
+
 def _next_steps(scenario: Scenario, outcome: Outcome, run_id: str) -> list[str]:
     steps: list[str] = []
     if outcome.stopped is not None:
         steps.append(f"Go on where this run stopped: advisor run {scenario.folder} --resume {run_id}")
     if outcome.pick is None:
         steps.append("Look at the wrong answers before anything else; a label that people dispute cannot be learnt.")
-        if any(row.status in {"unresolved", "hopeless"} for row in outcome.rows):
-            steps.append("Add labelled test samples: more samples decide smaller differences.")
+        if outcome.outlook is not None:
+            steps += _outlook(outcome.outlook)
         if outcome.escalation is not None and outcome.escalation.decision == "not_allowed":
             steps.append("Allow fine-tuning: set fine_tune.when to needed.")
         steps.append("Name a larger model under models, or lower goal.target if the business can live with it.")

@@ -62,6 +62,8 @@ class Session:
         self.run_id = run_id
         self.observe = observe
         self.seed = scenario.seed
+        self.race = bool(run.options.get("race"))
+        """Whether all candidates are tested side by side: fewer rounds, more spent."""
         self.order = shared_order(scenario.task.test, self.seed)
         self._settings = backends.Settings(usd_per_hour=scenario.usd_per_hour)
         self._budget = Budget(scenario.budget.usd, store.billed_usd(run_id))

@@ -63,6 +63,8 @@ class ValueGate:
     """Production requests over the horizon."""
     fallback_usd_per_1k: float | None = None
     """Cost of what would be used instead of an arm; None for the dearest arm on the ladder."""
+    least_usd: float = 0.10
+    """Tests cheaper than this are always run: dev scores order candidates, and only a test rules one out."""
 
 
 @dataclass(frozen=True, slots=True)

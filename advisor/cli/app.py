@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,6 +38,7 @@ Limit = Annotated[int | None, typer.Option(min=1, help="Use only this many test 
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
 BudgetUsd = Annotated[float | None, typer.Option(min=0, help="Never spend more dollars than this.")]
 WorkspaceDir = Annotated[Path, typer.Option("--workspace", help="Where runs, answers and adapters are kept.")]
+Race = Annotated[bool, typer.Option("--race", help="Test all candidates side by side: sooner done, more spent.")]
 Resume = Annotated[
     str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run; nothing is paid twice.")
 ]
@@ -73,6 +75,7 @@ def run(
     seed: Seed = None,
     budget_usd: BudgetUsd = None,
     workspace: WorkspaceDir = _WORKSPACE,
+    race: Race = False,
     resume: Resume = None,
     json_file: JsonFile = None,
     yes: Yes = False,
@@ -82,7 +85,7 @@ def run(
 
     Example: advisor run scenarios/helpdesk_routing --seed 1
     """
-    overrides = _overrides(models, techniques, limit, seed, budget_usd)
+    overrides = replace(_overrides(models, techniques, limit, seed, budget_usd), race=race)
     _finish(_sit("run", scenario, workspace, overrides, resume, quiet), json_file, quiet)
 
 

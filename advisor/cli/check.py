@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from advisor.candidates import lineup
+from advisor.resolution import resolution
 from advisor.scenario.load import load_scenario
 from advisor.scenario.model import Overrides
 
@@ -27,6 +28,7 @@ def show_check(console: Console, path: Path, overrides: Overrides, quiet: bool) 
         *(f"  candidate: {one.id} ({one.technique.summary})" for one in found.prompting),
         *(f"  if needed: {one.id} ({one.technique.summary})" for one in found.tuning),
         *(f"  left out: {one.technique}, {one.reason}" for one in found.left_out),
+        f"  power: {resolution(scenario, found)}",
         *(f"  note: {warning}" for warning in scenario.warnings),
     ]
     for line in lines:

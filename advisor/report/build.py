@@ -11,6 +11,7 @@ from advisor import economics
 from advisor.measure import Serving
 from advisor.outcome import Escalation, Outcome, Row
 from advisor.recommend import advise, tuned_break_even
+from advisor.resolution import Resolution
 from advisor.scenario.model import Scenario
 from backends.hardware import Hardware
 from evals.statistics.sequential import Interval
@@ -28,9 +29,11 @@ _PACKAGES = (
 )
 
 
-def build(run: RunRow, scenario: Scenario, outcome: Outcome, hardware: Hardware) -> dict[str, Any]:
+def build(
+    run: RunRow, scenario: Scenario, outcome: Outcome, resolved: Resolution, hardware: Hardware
+) -> dict[str, Any]:
     """The report of a run, ready for json.dumps. Times and ids apart, the same seed gives the same object."""
-    advice = advise(scenario, outcome, run.id)
+    advice = advise(scenario, outcome, resolved, run.id)
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": run.id,
@@ -63,6 +66,8 @@ def build(run: RunRow, scenario: Scenario, outcome: Outcome, hardware: Hardware)
         "alpha_ledger": [dict(row) for row in outcome.ledger],
         "risks": [asdict(risk) for risk in advice.risks],
         "next_steps": list(advice.next_steps),
+        "resolution": asdict(resolved),
+        "outlook": None if outcome.outlook is None else asdict(outcome.outlook),
         "stopped": outcome.stopped,
     }
 

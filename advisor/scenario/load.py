@@ -141,7 +141,13 @@ def find_scenario(path: Path) -> Path:
     if file.is_file():
         return file.absolute()
     if path.is_dir():
-        raise InputError(Problem(str(path), f"the folder has no {FILE_NAME}.", "Write one, or run: advisor init DATA."))
+        raise InputError(
+            Problem(
+                str(path),
+                f"the folder has no {FILE_NAME}.",
+                "Write one; scenarios/helpdesk_routing is an example to copy.",
+            )
+        )
     raise InputError(
         Problem(str(path), "there is no such scenario.", f"Name a folder with a {FILE_NAME}, or the file.")
     )

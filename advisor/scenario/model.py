@@ -70,6 +70,8 @@ class Overrides:
     """Test samples to keep: the first of a seeded order."""
     seed: int | None = None
     budget_usd: float | None = None
+    race: bool = False
+    """Test all candidates side by side instead of one after another."""
 
 
 @dataclass(frozen=True)
