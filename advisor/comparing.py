@@ -15,7 +15,7 @@ from advisor.findings import Findings, outcome
 from advisor.goal import Goal
 from advisor.measure import Serving, serving
 from advisor.outcome import Comparison, Outcome
-from advisor.session import Session
+from advisor.session import Prepared, Session
 from advisor.standing import ArmStatus, Standing, Verdict
 from backends.errors import BudgetError
 from evals.statistics import multiple
@@ -67,13 +67,13 @@ async def compare_all(session: Session, findings: Findings) -> Outcome:
     candidates = [*findings.lineup.prompting]
     if session.scenario.fine_tune.when == "always" or _named(session, "fine_tune"):
         candidates += findings.lineup.tuning
-    trials: dict[str, list[Trial]] = {}
+    trials: dict[str, list[list[Trial]]] = {}
     try:
         for candidate in candidates:
             prepared = await prepare_or_note(session, candidate, findings.failed)
             if prepared is not None:
                 findings.prepared[candidate.id] = prepared
-                trials[candidate.id] = await session.test(prepared, session.order)
+                trials[candidate.id] = [await _repeat(session, prepared, number) for number in range(session.repeats)]
                 session.observe(Stands(candidate.id, _judged(session, trials[candidate.id], len(candidates))))
     except BudgetError as error:
         findings.stopped = str(error)
@@ -92,34 +92,47 @@ async def compare_all(session: Session, findings: Findings) -> Outcome:
         "compare",
         findings,
         _pairs(scores, groups, session.seed),
-        _front({name: serving(found) for name, found in ordered.items()}, scores, groups, session),
+        _front({name: serving(_flat(found)) for name, found in ordered.items()}, scores, groups, session),
     )
+
+
+async def _repeat(session: Session, prepared: Prepared, number: int) -> list[Trial]:
+    """Trials of one repetition; the first is the one that `run` would have made too."""
+    variant = f"repeat {number}" if number else ""
+    return await session.test(prepared, session.order, variant=variant, repeat=number)
+
+
+def _flat(repeats: Sequence[Sequence[Trial]]) -> list[Trial]:
+    return [trial for trials in repeats for trial in trials]
 
 
 def _named(session: Session, technique: str) -> bool:
     return any(spec.name == technique for spec in session.scenario.techniques or ())
 
 
-def _scores(trials: Sequence[Trial]) -> FloatArray:
-    """Scores in sample order, NaN where the trial failed."""
-    return np.array([np.nan if trial.score is None else trial.score.value for trial in trials])
+def _scores(repeats: Sequence[Sequence[Trial]]) -> FloatArray:
+    """One observation per sample, the mean over its repeats that did not fail; NaN where all failed."""
+    table = np.array([[np.nan if t.score is None else t.score.value for t in trials] for trials in repeats])
+    answered = (~np.isnan(table)).sum(axis=0)
+    means: FloatArray = np.nansum(table, axis=0) / np.where(answered == 0, np.nan, answered)
+    return means
 
 
-def _judged(session: Session, trials: Sequence[Trial], family: int) -> Standing:
-    goal, scores = session.scenario.goal, _scores(trials)
+def _judged(session: Session, repeats: Sequence[Sequence[Trial]], family: int) -> Standing:
+    goal, scores = session.scenario.goal, _scores(repeats)
     test = fixed_test(
         scores,
         goal.target,
         goal.margin,
         goal.alpha / family,
         _BETA,
-        binary=session.scenario.scorer.binary,
+        binary=session.scenario.scorer.binary and len(repeats) == 1,
         groups=[sample.group for sample in session.order],
     )
-    measured = serving(trials)
+    measured = serving(_flat(repeats))
     status, reason = _status(goal, measured, test)
     return Standing(
-        arm=trials[0].candidate,
+        arm=repeats[0][0].candidate,
         status=status,
         n=measured.n,
         errors=measured.errors,

@@ -73,6 +73,7 @@ class Contender:
         self.rules = rules
         self.n = 0
         self.errors = 0
+        self._total = 0.0
         self.status: ArmStatus = "waiting"
         self.blocker = ""
         """What the status is about when it is not quality."""
@@ -120,7 +121,9 @@ class Contender:
             self._seconds[window] = [o.seconds for o in observations]
         if self.rules.dollars:
             self._costs[window] = [np.nan if o.cost_usd is None else o.cost_usd for o in observations]
-        self.errors += int(missing.sum())
+        failed = int(missing.sum())
+        self.errors += failed
+        self._total += float(new[~missing].sum() if failed else new.sum())
         self.n = batch.stop
         self._look += 1
         self.status = self._decide()
@@ -187,7 +190,7 @@ class Contender:
     def mean(self) -> float | None:
         """Mean of the scores there are; None without any."""
         scored = self.n - self.errors
-        return float(np.nansum(self._scores[: self.n])) / scored if scored else None
+        return self._total / scored if scored else None
 
     def interval(self) -> Interval:
         """The simultaneous interval of the score, valid after stopping or at any look."""

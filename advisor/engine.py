@@ -14,7 +14,7 @@ from advisor.comparing import compare_all
 from advisor.driver import arm, by_cost, climb
 from advisor.escalation import escalate, prepare_or_note
 from advisor.events import Event, Observer, Planned
-from advisor.findings import Findings, outcome
+from advisor.findings import FRESH, Findings, outcome
 from advisor.ladder import Ladder
 from advisor.outcome import Outcome
 from advisor.report.build import build
@@ -31,6 +31,8 @@ from evals.cache import store_path
 from evals.store import RunKind, RunRow, RunStatus, Store
 
 EXIT_PICKED, EXIT_NONE_MET, EXIT_BUDGET = 0, 1, 3
+_FRESH_SAMPLES = 200
+"""Enough for an interval of a few points; about 5 % more spending where the pick is cheap ("fresh 200, Wilson")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,15 @@ async def _climb_and_escalate(session: Session, findings: Findings) -> None:
     )
     await climb(session, ladder, findings.prepared)
     findings.escalation = await escalate(session, ladder, findings.lineup, findings.prepared, findings.failed)
+    await _look_afresh(session, findings, ladder.picked)
+
+
+async def _look_afresh(session: Session, findings: Findings, picked: str | None) -> None:
+    """Run the pick on samples that had no part in picking it: an estimate free of selection, and an alarm."""
+    if picked is not None and findings.judge is not None:
+        unseen = session.order[findings.judge.standing(picked).n :][:_FRESH_SAMPLES]
+        if unseen:
+            await session.test(findings.prepared[picked], unseen, variant=FRESH)
 
 
 def _gate(scenario: Scenario) -> ValueGate | None:

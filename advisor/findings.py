@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
 from advisor.candidates import Candidate, Lineup
 from advisor.measure import serving
 from advisor.outcome import CandidateStatus, Comparison, Escalation, Outcome, Row, Spent
 from advisor.session import Prepared, Session
 from advisor.standing import Outlook, Standing, Verdict
 from backends.types import Usage
+from evals.statistics.display import score_interval
+from evals.statistics.reliability import pass_hat
+from evals.statistics.types import Interval
 from evals.trial import Trial
 
 
@@ -35,6 +40,10 @@ class Judge(Protocol):
     @property
     def ledger(self) -> tuple[dict[str, Any], ...]:
         """How alpha was spent."""
+
+
+FRESH = "fresh"
+"""Variant of the trials of a pick on samples that had no part in picking it."""
 
 
 @dataclass
@@ -67,7 +76,9 @@ def outcome(
         kind=kind,
         verdict=(judge.verdict if judge else None) or "inconclusive",
         pick=None if judge is None else judge.picked,
-        rows=tuple(_row(by_id[one], findings, [trial for trial in trials if trial.candidate == one]) for one in order),
+        rows=tuple(
+            _row(by_id[one], session, findings, [trial for trial in trials if trial.candidate == one]) for one in order
+        ),
         left_out=findings.lineup.left_out,
         comparisons=tuple(comparisons),
         pareto=tuple(pareto),
@@ -83,10 +94,11 @@ def _candidates(lineup: Lineup) -> tuple[Candidate, ...]:
     return (*lineup.prompting, *lineup.tuning)
 
 
-def _row(candidate: Candidate, findings: Findings, trials: Sequence[Trial]) -> Row:
+def _row(candidate: Candidate, session: Session, findings: Findings, trials: Sequence[Trial]) -> Row:
     prepared = findings.prepared.get(candidate.id)
     status, reason, standing = _status(candidate, findings)
-    test = serving([trial for trial in trials if trial.split == "test"])
+    tested = [trial for trial in trials if trial.split == "test"]
+    test = serving([trial for trial in tested if trial.variant != FRESH])
     return Row(
         id=candidate.id,
         technique=candidate.technique.name,
@@ -94,7 +106,10 @@ def _row(candidate: Candidate, findings: Findings, trials: Sequence[Trial]) -> R
         tuned=candidate.technique.tunes,
         status=status,
         reason=reason,
+        samples=sum(trial.variant == "" for trial in tested),
         interval=standing.interval if standing is not None and test.n else None,
+        fresh=_fresh(tested, session),
+        pass_hat=_pass_hat(tested, session),
         test=test,
         dev=serving([trial for trial in trials if trial.split == "dev"]),
         fit=prepared.cost.usage if prepared else Usage(),
@@ -103,6 +118,26 @@ def _row(candidate: Candidate, findings: Findings, trials: Sequence[Trial]) -> R
         evaluation_seconds=sum(trial.seconds for trial in trials),
         parameters=prepared.fitted.parameters if prepared else {},
     )
+
+
+def _fresh(tested: Sequence[Trial], session: Session) -> Interval | None:
+    scores = [trial.score.value for trial in tested if trial.variant == FRESH and trial.score is not None]
+    return score_interval(np.array(scores), session.scenario.goal.confidence, seed=session.seed)
+
+
+def _pass_hat(tested: Sequence[Trial], session: Session) -> dict[int, float] | None:
+    """pass^k over the samples that were repeated without an error."""
+    repeats = session.repeats
+    if repeats == 1 or not session.scenario.scorer.binary:
+        return None
+    by_sample: dict[str, list[float]] = {}
+    for trial in tested:
+        if trial.score is not None:
+            by_sample.setdefault(trial.sample_id, []).append(trial.score.value)
+    successes = np.array([int(sum(scores)) for scores in by_sample.values() if len(scores) == repeats], dtype=np.int64)
+    if not successes.size:
+        return None
+    return {k: float(pass_hat(successes, repeats, k).mean()) for k in range(1, repeats + 1)}
 
 
 def _status(candidate: Candidate, findings: Findings) -> tuple[CandidateStatus, str, Standing | None]:

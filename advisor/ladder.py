@@ -127,7 +127,8 @@ class Ladder:
         Raises:
             ValueError: the arm was not asked, or the observations do not fit its batch.
         """
-        self.next()
+        if arm not in self._asked:
+            self.next()
         if arm not in self._asked:
             raise ValueError(f"nothing was asked of {arm!r} now; record what next() asks for")
         self._asked.remove(arm)

@@ -26,8 +26,14 @@ class Row:
     status: CandidateStatus
     reason: str
     """One sentence: why it stands so."""
+    samples: int
+    """Test samples it was judged by."""
     interval: Interval | None
     """Of the test score; None when no test sample was run."""
+    fresh: Interval | None
+    """Score of a pick on test samples that had no part in picking it: free of selection, for reporting only."""
+    pass_hat: Mapping[int, float] | None
+    """k -> probability that k repeats on one sample all succeed; None without repeats of 0/1 scores."""
     test: Serving
     dev: Serving
     fit: Usage

@@ -84,9 +84,12 @@ def _headline(scenario: Scenario, outcome: Outcome) -> str:
 
 def _score(row: Row, confidence: float) -> str:
     if row.interval is None:
-        return f"n={row.test.n}"
+        return f"n={row.samples}"
     low, high = row.interval.low, row.interval.high
-    return f"n={row.test.n}, score {row.interval.value:.2f}, {percent(confidence)} interval {low:.2f}-{high:.2f}"
+    fresh = "" if row.fresh is None else f"; {row.fresh.value:.2f} on samples that had no part in picking it"
+    return (
+        f"n={row.samples}, score {row.interval.value:.2f}, {percent(confidence)} interval {low:.2f}-{high:.2f}{fresh}"
+    )
 
 
 def _speed(row: Row) -> str:
@@ -96,9 +99,9 @@ def _speed(row: Row) -> str:
 
 def _fate(row: Row) -> str | None:
     return {
-        "eliminated": f"{row.id} was eliminated after {row.test.n} samples: {row.reason}",
-        "hopeless": f"{row.id} was given up after {row.test.n} samples: {row.reason}",
-        "unresolved": f"{row.id} stayed undecided on all {row.test.n} samples: {row.reason}",
+        "eliminated": f"{row.id} was eliminated after {row.samples} samples: {row.reason}",
+        "hopeless": f"{row.id} was given up after {row.samples} samples: {row.reason}",
+        "unresolved": f"{row.id} stayed undecided on all {row.samples} samples: {row.reason}",
         "failed": f"{row.id} failed: {row.reason}",
         "skipped": f"{row.id} was skipped: {row.reason}",
         "not_needed": f"{row.id} was not needed: {row.reason}",
@@ -136,6 +139,14 @@ def _risks(scenario: Scenario, outcome: Outcome, resolved: Resolution) -> list[R
             Risk(
                 "assumed_price",
                 "Dollars of local models rest on a default price of this machine; set hosting.usd_per_hour to yours.",
+            )
+        )
+    if picked is not None and picked.fresh is not None and picked.fresh.high < scenario.goal.target:
+        risks.append(
+            Risk(
+                "fresh_score",
+                f"On samples that had no part in picking it, {picked.id} scores {picked.fresh.value:.2f} "
+                f"({picked.fresh.low:.2f}-{picked.fresh.high:.2f}), below the target: look into it first.",
             )
         )
     errors = sum(row.test.errors for row in outcome.rows)

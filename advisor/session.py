@@ -64,6 +64,8 @@ class Session:
         self.seed = scenario.seed
         self.race = bool(run.options.get("race"))
         """Whether all candidates are tested side by side: fewer rounds, more spent."""
+        self.repeats = int(run.options.get("repeats") or 1)
+        """How often `compare` asks each candidate about each sample."""
         self.order = shared_order(scenario.task.test, self.seed)
         self._settings = backends.Settings(usd_per_hour=scenario.usd_per_hour)
         self._budget = Budget(scenario.budget.usd, store.billed_usd(run_id))
@@ -111,11 +113,13 @@ class Session:
         trials = await self._runner.run(Work(candidate.id, fitted.solve, chat, self._embeddings(candidate), "dev"), dev)
         return Prepared(candidate, fitted, chat, cost, tuple(trials))
 
-    async def test(self, prepared: Prepared, samples: Sequence[Sample]) -> list[Trial]:
+    async def test(
+        self, prepared: Prepared, samples: Sequence[Sample], *, variant: str = "", repeat: int = 0
+    ) -> list[Trial]:
         """Trials of a prepared candidate on test samples, in their order."""
         self.check_time()
         embedder = self._embeddings(prepared.candidate)
-        work = Work(prepared.candidate.id, prepared.fitted.solve, prepared.chat, embedder, "test")
+        work = Work(prepared.candidate.id, prepared.fitted.solve, prepared.chat, embedder, "test", variant, repeat)
         return await self._runner.run(work, samples)
 
     async def _fitted(self, candidate: Candidate) -> tuple[Fitted, FitCost]:

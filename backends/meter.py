@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from backends.errors import RequestError
 from backends.types import ChatModel, ChatRequest, ChatResponse, Embedder, FloatArray, Usage, request_key
@@ -14,9 +15,10 @@ class Meter:
     One meter serves one trial or one fit; it is never shared between two.
     """
 
-    def __init__(self, chat: ChatModel, embedder: Embedder | None = None) -> None:
+    def __init__(self, chat: ChatModel, embedder: Embedder | None = None, repeat: int = 0) -> None:
         self._chat = chat
         self._embedder = embedder
+        self._repeat = repeat
         self.usage = Usage()
         self.seconds = 0.0
         """Model seconds of all calls, one after another."""
@@ -25,6 +27,7 @@ class Meter:
 
     async def complete(self, request: ChatRequest) -> ChatResponse:
         """Ask the candidate's chat model."""
+        request = replace(request, repeat=self._repeat)
         response = await self._chat.complete(request)
         self._count(response.usage, response.seconds, response.cached)
         self.response_keys.append(request_key(self._chat.fingerprint, request))

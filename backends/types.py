@@ -71,22 +71,22 @@ class ChatRequest:
     """When given, the answer is exactly one of these strings."""
     json_schema: str | None = None
     """When given, the answer is JSON valid under this JSON Schema (itself JSON text, so that requests hash)."""
+    repeat: int = 0
+    """Which of several answers to an otherwise equal request this is; each is asked for and remembered apart."""
 
     def as_json(self) -> str:
         """Canonical JSON of everything that can change the answer; the request's part of a cache key."""
-        return json.dumps(
-            {
-                "messages": [[m.role, m.content] for m in self.messages],
-                "max_tokens": self.max_tokens,
-                "temperature": self.temperature,
-                "seed": self.seed if self.temperature > 0 else None,
-                "stop": self.stop,
-                "choices": self.choices,
-                "json_schema": self.json_schema,
-            },
-            ensure_ascii=False,
-            sort_keys=True,
-        )
+        fields = {
+            "messages": [[m.role, m.content] for m in self.messages],
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "seed": self.seed if self.temperature > 0 else None,
+            "stop": self.stop,
+            "choices": self.choices,
+            "json_schema": self.json_schema,
+            "repeat": self.repeat,
+        }
+        return json.dumps(fields, ensure_ascii=False, sort_keys=True)
 
 
 def request_key(fingerprint: str, request: ChatRequest) -> str:

@@ -34,6 +34,8 @@ class Work:
     embedder: Embedder | None
     split: Split
     variant: str = ""
+    repeat: int = 0
+    """Which repetition on the same samples; repetitions are told apart by their variant too."""
 
 
 class Runner:
@@ -73,7 +75,7 @@ class Runner:
             self._observe(trial)
 
     async def _trial(self, work: Work, sample: Sample) -> Trial:
-        meter = Meter(work.chat, work.embedder)
+        meter = Meter(work.chat, work.embedder, work.repeat)
         output = score = error = None
         try:
             output = await work.solve(sample, meter)

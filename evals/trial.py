@@ -42,4 +42,5 @@ class Trial:
     response_keys: tuple[str, ...] = ()
     """Keys of the responses in the store, in call order."""
     variant: str = ""
-    """Which hyperparameters a technique was trying, when it tuned itself on dev; empty for the fitted candidate."""
+    """Which trial of this candidate on this sample, where there are several: hyperparameters tried on dev, a
+    repetition, the fresh look at a pick; empty for the trial that counts."""

@@ -263,3 +263,53 @@ def test_samples_of_one_group_stay_together_in_the_shared_order() -> None:
     assert sorted(order, key=lambda s: int(s.id)) == samples
     assert len([1 for one, other in itertools.pairwise(groups) if one != other]) == 6
     assert order != shared_order(samples, seed=4)
+
+
+def test_a_pick_is_looked_at_afresh_on_samples_that_had_no_part_in_picking_it(tmp_path: Path) -> None:
+    path = toys.scenario(tmp_path / "s", weak_and_strong(tmp_path / "s"))
+    report = engine.run(path, tmp_path / "w").report
+    picked = next(c for c in report["candidates"] if c["id"] == report["pick"])
+    with sqlite3.connect(tmp_path / "w" / "advisor.db") as database:
+        by_variant = {
+            variant: {
+                sample
+                for (sample,) in database.execute(
+                    "SELECT sample_id FROM trials WHERE split = 'test' AND candidate = ? AND variant = ?",
+                    (picked["id"], variant),
+                )
+            }
+            for variant in ("", "fresh")
+        }
+    assert len(by_variant[""]) == picked["n"]
+    assert len(by_variant["fresh"]) == 120 - picked["n"]
+    assert not by_variant[""] & by_variant["fresh"]
+    assert picked["fresh_score"]["low"] < 0.95 < picked["fresh_score"]["high"]
+    assert all(c["fresh_score"] is None for c in report["candidates"] if c is not picked)
+
+
+def test_a_race_picks_the_same_candidate_with_more_trials(tmp_path: Path) -> None:
+    path = toys.scenario(tmp_path / "s", weak_and_strong(tmp_path / "s"))
+    one, raced = (engine.run(path, tmp_path / f"w{race}", Overrides(race=race)).report for race in (False, True))
+    assert one["pick"] == raced["pick"]
+    assert sum(c["n"] for c in raced["candidates"]) > sum(c["n"] for c in one["candidates"])
+
+
+def test_repeats_are_asked_apart_and_count_as_one_observation_a_sample(tmp_path: Path) -> None:
+    path = toys.scenario(tmp_path / "s", weak_and_strong(tmp_path / "s"), techniques=["few_shot"])
+    report = engine.compare(path, tmp_path / "w", Overrides(repeats=3)).report
+    row = report["candidates"][0]
+    assert row["n"] == 120
+    assert row["evaluation"]["requests"] == 3 * 120 + 15
+    assert report["spent"]["requests"] == 3 * 120 + 15
+    # A deterministic script answers alike every time, so three in a row succeed as often as one.
+    assert row["pass_hat"]["1"] == row["pass_hat"]["3"] == pytest.approx(row["mean_score"])
+
+
+def test_a_test_that_costs_more_than_it_can_save_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    model = toys.script(tmp_path / "s", "model", toys.rules(0.1, seed=3), usd_per_1m_input=2000.0)
+    path = toys.scenario(tmp_path / "s", model, traffic={"requests_per_month": 100, "months": 1})
+    report = engine.run(path, tmp_path / "w").report
+    row = next(c for c in report["candidates"] if c["technique"] == "zero_shot")
+    assert (row["status"], row["n"]) == ("skipped", 0)
+    assert "Testing it would cost about $" in row["reason"]

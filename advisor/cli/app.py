@@ -39,6 +39,7 @@ Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
 BudgetUsd = Annotated[float | None, typer.Option(min=0, help="Never spend more dollars than this.")]
 WorkspaceDir = Annotated[Path, typer.Option("--workspace", help="Where runs, answers and adapters are kept.")]
 Race = Annotated[bool, typer.Option("--race", help="Test all candidates side by side: sooner done, more spent.")]
+Repeats = Annotated[int, typer.Option(min=1, help="Ask about each sample this often; its mean is one observation.")]
 Resume = Annotated[
     str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run; nothing is paid twice.")
 ]
@@ -98,6 +99,7 @@ def compare(
     seed: Seed = None,
     budget_usd: BudgetUsd = None,
     workspace: WorkspaceDir = _WORKSPACE,
+    repeats: Repeats = 1,
     resume: Resume = None,
     json_file: JsonFile = None,
     yes: Yes = False,
@@ -107,7 +109,7 @@ def compare(
 
     Example: advisor compare scenarios/helpdesk_routing --techniques zero_shot,knn_few_shot,fine_tune
     """
-    overrides = _overrides(models, techniques, limit, seed, budget_usd)
+    overrides = replace(_overrides(models, techniques, limit, seed, budget_usd), repeats=repeats)
     _finish(_sit("compare", scenario, workspace, overrides, resume, quiet), json_file, quiet)
 
 

@@ -72,6 +72,8 @@ class Overrides:
     budget_usd: float | None = None
     race: bool = False
     """Test all candidates side by side instead of one after another."""
+    repeats: int = 1
+    """How often a comparison asks each candidate about each sample."""
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ class Outcomes:
         return rows[min(max(successes - self.first[key], 0), len(rows) - 1)]
 
 
+@lru_cache(maxsize=65536)
 def stagewise_interval(design: Design, n: int, successes: tuple[int, int], certified: bool, level: float) -> Interval:
     """Median-unbiased estimate and two-sided interval after the test stopped at n samples.
 
@@ -66,6 +67,7 @@ def stagewise_interval(design: Design, n: int, successes: tuple[int, int], certi
     return Interval(min(max(value, low), high), low, high, f"stagewise exact, {100 * level:.4g} %")
 
 
+@lru_cache(maxsize=65536)
 def stagewise_lower(design: Design, n: int, successes: int, certified: bool, alpha: float) -> float:
     """One-sided lower confidence bound at level 1 - alpha after a stop at n samples."""
     outcomes = outcomes_of(design)
