@@ -19,7 +19,7 @@ from evals.statistics.value import expected_shortfall
 
 POWER = 0.8
 """With which a candidate's samples needed are quoted."""
-SETTINGS = {"strict": (0.0, 0.05, 0.005), "tolerant": (0.01, 0.05, 0.005), "careful": (0.0, 0.02, 0.0)}
+SETTINGS = {"strict": (0.0, 0.05, 0.005), "tolerant": (0.01, 0.05, 0.005), "careful": (0.0, 0.01, 0.0)}
 """Mode -> (how far below the target is still certified, beta, gamma)."""
 
 STOPS: dict[Status, ArmStatus] = {
@@ -131,6 +131,7 @@ class Contender:
     def _decide(self) -> ArmStatus:
         if self.errors > self.rules.errors_allowed:
             return "failed"
+        self.blocker = ""
         statuses = {"": self._quality_status(), "seconds": self._fast_status(), "dollars": self._cheap_status()}
         for stop, word in STOPS.items():
             for name, status in statuses.items():
@@ -178,7 +179,7 @@ class Contender:
             interval = self.interval()
             if status == "certified":
                 at_least = self.at_least()
-            if status in ("hopeless", "unresolved"):
+            if status in ("hopeless", "unresolved") and not self.blocker:
                 shortfall = expected_shortfall(self.mean or 0.0, self.n, self.rules.target)
                 gain = round(interval.value - self.rules.target, 3)
                 needed = required_samples(self.rules.target, gain, self.rules.alpha, POWER)

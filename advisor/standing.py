@@ -86,10 +86,10 @@ class Standing:
     samples_needed: int | None
     """Samples with which a candidate as good as this one looks would be certified with probability 0.8.
 
-    None when it looks no better than the target, and for candidates that are not hopeless or unresolved.
+    None when it looks no better than the target, and for candidates that are not hopeless or unresolved in quality.
     """
     shortfall: float | None
-    """Expected score missing per request if a hopeless or unresolved candidate were accepted; None for others."""
+    """Expected score missing per request if a candidate hopeless or unresolved in quality were accepted; else None."""
     reason: str
     """One sentence for people."""
 
