@@ -44,6 +44,8 @@ def tiny_model(kind: str = "llama", seed: int = 0, **changes):
     import torch
     import transformers
 
+    # On such small matrices several threads only wait for one another.
+    torch.set_num_threads(1)
     # More logits than tokens, as in many real models.
     shape = {"vocab_size": 416, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     shape |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2, "initializer_range": 0.3}

@@ -127,10 +127,11 @@ async def test_a_cancelled_request_leaves_the_others_alone(chat):
     assert [results[0].text, results[2].text] == [alone[0], alone[2]]
 
 
-async def test_closing_fails_what_waits_and_frees_the_model(tiny):  # noqa: F811
+@pytest.mark.parametrize("seconds", [0, 0.05])
+async def test_closing_fails_what_waits_and_frees_the_model(tiny, seconds):  # noqa: F811
     chat = LocalChat.open(f"local/{tiny}")
     tasks = [asyncio.create_task(chat.complete(ask(word, max_tokens=200))) for word in WORDS]
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(seconds)
     await chat.aclose()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(result, BackendUnavailable) for result in results if isinstance(result, Exception))

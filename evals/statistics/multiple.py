@@ -60,7 +60,7 @@ def may_be_best(
     """The candidates that may have the highest mean; the truly best is left out with probability at most alpha.
 
     Multiple comparisons with the best (Hsu 1996): a candidate is ruled out when the largest paired t statistic of the
-    others against it exceeds the (1 - alpha) quantile of that maximum under random sign flips of the centred
+    others against it exceeds the (1 - alpha) quantile of that maximum when whole units flip the signs of their
     differences, which keeps the dependence between candidates. Samples that not all answered are left out.
     """
     names = list(scores)
@@ -78,11 +78,11 @@ def may_be_best(
 def _ruled_out(sums: FloatArray, candidate: int, signs: FloatArray, alpha: float) -> bool:
     """Whether some other column of `sums`, shape (units, candidates), is shown to be higher than this one."""
     lead = np.delete(sums, candidate, axis=1) - sums[:, [candidate]]
-    lead = lead[:, np.ptp(lead, axis=0) > 0.0] if len(lead) else lead
+    lead = lead[:, np.any(lead != 0.0, axis=0)]
     if not lead.size:
         return False
-    error = lead.std(axis=0, ddof=1) * np.sqrt(len(lead))
-    observed = lead.sum(axis=0) / error
-    null = np.max(signs @ (lead - lead.mean(axis=0)) / error, axis=1)
-    p_value = (1 + int(np.count_nonzero(null >= observed.max()))) / (len(signs) + 1)
-    return bool(p_value <= alpha)
+    # Normalised by a scale that flips leave alone; increasing in the t statistic.
+    scaled = lead / np.sqrt((lead**2).sum(axis=0))
+    observed = float(scaled.sum(axis=0).max())
+    extreme = int(np.count_nonzero((signs @ scaled).max(axis=1) >= observed - 1e-12))
+    return (1 + extreme) / (len(signs) + 1) <= alpha

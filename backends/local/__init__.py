@@ -1,0 +1,1 @@
+"""Models on this machine: inference with transformers, embeddings, LoRA training."""

@@ -1,0 +1,105 @@
+"""What local tokens cost: how many a second this machine computes, times the price of its hour.
+
+Measured once per machine, model and precision and remembered, so that two runs on one machine give the same dollars.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from backends import hardware
+from backends.local.catalog import Place
+from backends.local.files import cache_folder, hash_of, make_folder, read_json, write_text
+from backends.local.identity import content_hash
+from backends.types import Usage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+BATCH = 8
+"""Rows that decode together when the decode rate is measured: a modest load, neither idle nor full."""
+
+_PROMPT = 512
+_STEPS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Tokens a second."""
+
+    prefill: float
+    """Prompt tokens, one prompt at a time."""
+    decode: float | None
+    """Answer tokens, `BATCH` rows together; None for models that do not answer."""
+    batch: int = BATCH
+
+    def seconds(self, usage: Usage) -> float:
+        """Machine time of the usage.
+
+        Every prompt token counts in full, although a batch computes a shared prefix only once: how much is shared
+        depends on the evaluation, and production traffic need not share it.
+        """
+        decoding = usage.output_tokens / self.decode if self.decode else 0.0
+        return usage.input_tokens / self.prefill + decoding
+
+    def cost(self, usage: Usage, usd_per_hour: float | None) -> float | None:
+        """Dollars for the usage on a machine of this price, None when the price is not known."""
+        return None if usd_per_hour is None else self.seconds(usage) * usd_per_hour / 3600
+
+
+def rates_key(place: Place, dtype: str, device: str) -> str:
+    """Names machine, model and precision. A merged adapter computes what its base does, so it shares its rates."""
+    machine = hardware.detect()
+    where = [machine.cpu, machine.cores] if device == "cpu" else [machine.gpu]
+    return hash_of([where, content_hash(Place(place.path)), dtype])[:32]
+
+
+def remembered(key: str) -> Rates | None:
+    """The rates measured earlier, None when there are none."""
+    known = read_json(cache_folder() / "rates" / f"{key}.json")
+    try:
+        return Rates(**known["rates"])
+    except (TypeError, KeyError):
+        return None
+
+
+def remember(key: str, name: str, rates: Rates) -> Rates:
+    """Keep measured rates; returns those that count, which are another process's if it was first."""
+    folder = make_folder(cache_folder() / "rates")
+    record = {"model": name, "machine": str(hardware.detect()), "rates": asdict(rates)}
+    write_text(folder / f"{key}.json", json.dumps(record, indent=1), replace=False)
+    return remembered(key) or rates
+
+
+def measure(model: PreTrainedModel) -> Rates:
+    """Time the model on made-up tokens; takes a few seconds."""
+    import torch
+    from transformers import DynamicCache
+
+    from backends.local.sharing import forward
+
+    anything: Any = model
+    window = getattr(anything.config.get_text_config(), "max_position_embeddings", None) or _PROMPT
+    length = max(1, min(_PROMPT, window - _STEPS))
+    ids = (torch.arange(length) * 37 + 11) % anything.get_input_embeddings().weight.shape[0]
+
+    def seconds(rows: int, tokens: int, cache: Any) -> float:
+        batch = ids[:tokens].expand(rows, -1).to(model.device)
+        start = cache.get_seq_length()
+        positions = torch.arange(start, start + tokens, device=model.device).expand(rows, -1)
+        mask = torch.ones(rows, start + tokens, dtype=torch.long, device=model.device)
+        begun = time.perf_counter()
+        # Reading one number back waits for the device.
+        float(forward(model, batch, mask, positions, cache)[0, 0])
+        return time.perf_counter() - begun
+
+    with torch.inference_mode():
+        seconds(1, min(64, length), DynamicCache(config=model.config))
+        prefill = min(seconds(1, length, DynamicCache(config=model.config)) for _ in range(2))
+        cache = DynamicCache(config=model.config)
+        seconds(BATCH, min(64, length), cache)
+        decode = sum(seconds(BATCH, 1, cache) for _ in range(_STEPS)) / _STEPS
+    return Rates(prefill=length / prefill, decode=BATCH / decode)
