@@ -83,13 +83,17 @@ def test_vectors_survive_exactly(tmp_path: Path) -> None:
         assert store.asked("r1").requests == 1
 
 
+def fill(store: Store) -> None:
+    for number in range(1000):
+        store.add_trial(RUN.id, trial(f"s{number}", output="x" * 4000))
+
+
 def test_a_full_disk_is_one_message_that_says_how_to_go_on(tmp_path: Path) -> None:
     with Store.open(tmp_path / "a.db") as store:
         store.add_run(RUN)
         store._execute("PRAGMA max_page_count = 1")
         with pytest.raises(WorkspaceError, match=r"full.*Free some disk space.*--resume"):
-            for number in range(1000):
-                store.add_trial(RUN.id, trial(f"s{number}", output="x" * 4000))
+            fill(store)
         store._execute("PRAGMA max_page_count = 100000")
         assert len(store.trials(RUN.id)) < 1000
 
