@@ -104,7 +104,8 @@ class ChatResponse:
     text: str
     usage: Usage
     seconds: float
-    """From the moment the model started on the request (its batch) until this answer was complete."""
+    """What a user would wait: measured for one request, or, where requests are computed in batches, the machine
+    time of its tokens at the rates measured on this machine."""
     finish_reason: FinishReason = "stop"
     cached: bool = False
     """True when the response cache answered; `usage` and `seconds` are then those measured when it was paid for."""

@@ -12,9 +12,13 @@ below: 0.60 to 0.76 in equal steps (1.7, 1.8). S2 all below, the dearest a near 
 cheap arm just above: 0.78, 0.885, then 0.81 to 0.84 (1.0, 1.0). S4 big gaps: 0.5, 0.6, 0.7, 0.93, 0.94, 0.95, 0.95,
 0.96 (0.49, 0.48). S5 near ties: 0.835 to 0.87 (not given). S6 only the dearest is good: 0.6, 0.65, 0.7, 0.72, 0.75,
 0.78, 0.8, 0.91 (7.7, 7.7). S7 the cheapest is good: all 0.92 (0.13, 0.13). S8 four decoys: 0.84 to 0.845, then 0.89,
-0.9, 0.9, 0.9 (6.1, 6.0). S9 a typical mix, drawn anew each time: the best an arm can reach is Normal(0.885, 0.055),
-cheap arms lose up to Uniform(0.10, 0.20) of it in proportion to rank, each arm adds Normal(0, 0.055), and none passes
-0.91; no arm is feasible in about 15.5 % of draws and none clearly feasible in about 28 %, as in the study (6.9, 7.2).
+0.9, 0.9, 0.9 (6.1, 6.0).
+
+S9 is a typical mix, drawn anew each time: the best an arm can reach is Normal(0.89, 0.06); the arm of rank r = 0 ...
+1 in cost loses Uniform(0.12, 0.36) (1 - r)^3 of it and adds Normal(0, 0.03), up to 0.97. These numbers were chosen so
+that what does not depend on the ladder comes out as in the study (its figures, then ours): no arm feasible in 15.5 %
+of draws (15.6) and none clearly feasible in 28 % (28.8), bounds of 13.5 and 6.9 % at N = 500 and 2000 (13.8, 6.6),
+exhaustive (a) wrong in 8.6 % at N = 500 (8.5), (a') in 18.1 % (17.6).
 
 An answer is wrong when the picked arm misses the target, when a dearer arm is picked although a cheaper one reaches
 target plus margin, and when nothing is picked although some arm does. Exhaustive (a) tries every arm on all N samples
@@ -27,9 +31,10 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtri
@@ -75,9 +80,9 @@ RIVALS = ("z 500", "exact 500", "z 1000", "z 2000", "exact 2000", "naive")
 def means_of(family: str, rng: np.random.Generator) -> FloatArray:
     """True means of the arms, shape (8,)."""
     if family == MIX:
-        best, lost = rng.normal(0.885, 0.055), rng.uniform(0.10, 0.20)
-        drawn = best - lost * (1.0 - np.arange(K) / (K - 1)) + rng.normal(0.0, 0.055, K)
-        return np.clip(drawn, 0.05, 0.91)
+        best, lost = rng.normal(0.89, 0.06), rng.uniform(0.12, 0.36)
+        drawn = best - lost * (1.0 - np.arange(K) / (K - 1)) ** 3 + rng.normal(0.0, 0.03, K)
+        return np.clip(drawn, 0.05, 0.97)
     return np.asarray(FIXED.get(family, [TARGET - 1e-6] * K))
 
 
@@ -118,18 +123,6 @@ class Tally:
         self.wrong += infeasible or missed
 
 
-@dataclass
-class Chunk:
-    """What one worker brings back."""
-
-    family: str
-    tallies: dict[str, Tally] = field(default_factory=dict)
-
-    def tally(self, name: str) -> Tally:
-        """The tally of one method, made on first use."""
-        return self.tallies.setdefault(name, Tally())
-
-
 def first(chosen: FloatArray) -> int | None:
     """Index of the first arm that passes, or None."""
     places = np.flatnonzero(chosen)
@@ -164,23 +157,23 @@ def climb(right: FloatArray, mode: Mode, abreast: int = 1) -> tuple[Ladder, int]
     return ladder, rounds
 
 
-def simulate(family: str, replicates: int, seed: Sequence[int], correlation: float = 0.5) -> Chunk:
-    """Replicates of one family through all methods."""
+def simulate(family: str, replicates: int, seed: Sequence[int], correlation: float = 0.5) -> dict[str, Tally]:
+    """Replicates of one family through all methods; method -> tally."""
     rng = np.random.default_rng(seed)
-    chunk = Chunk(family)
+    tallies: dict[str, Tally] = defaultdict(Tally)
     for _ in range(replicates):
         means = means_of(family, rng)
         right = answers(means, correlation, rng)
         fixed = {name: RULES[name.split()[0]](right[: int(name.split()[-1])]) for name in RIVALS if name != "naive"}
         fixed["naive"] = naive(right)
         for name, picked in fixed.items():
-            chunk.tally(name).judge(means, picked, 1.0)
+            tallies[name].judge(means, picked, 1.0)
         for name, (n, mode) in PLANS.items():
-            follow(chunk.tally(name), means, right[:n], mode, fixed[f"exact {n}"])
+            follow(tallies[name], means, right[:n], mode, fixed[f"exact {n}"])
         if family == MIX:
-            follow(chunk.tally("rec 1000"), means, right[:1000], "strict", None)
-            follow(chunk.tally("race 2000"), means, right, "strict", fixed["exact 2000"], abreast=K)
-    return chunk
+            follow(tallies["rec 1000"], means, right[:1000], "strict", None)
+            follow(tallies["race 2000"], means, right, "strict", fixed["exact 2000"], abreast=K)
+    return tallies
 
 
 RULES: dict[str, Callable[[FloatArray], int | None]] = {"z": exhaustive_z, "exact": exhaustive_exact}
@@ -230,33 +223,18 @@ def information_bound(means: FloatArray, n: int, level: float = ALPHA / K, beta:
     return float(min(answers_spend) / (n * COSTS.sum()))
 
 
-def family_wise(replicates: int, seed: Sequence[int], correlation: float) -> Chunk:
-    """All arms a hair under the target: the least favourable case for an infeasible pick."""
-    rng = np.random.default_rng(seed)
-    chunk = Chunk(f"{HAIR}, correlation {correlation:g}")
-    means = means_of(HAIR, rng)
-    for _ in range(replicates):
-        right = answers(means, correlation, rng)
-        for name in ("rec 500", "careful 500", "rec 2000", "careful 2000"):
-            n, mode = PLANS[name]
-            ladder, _ = climb(right[:n], mode)
-            chunk.tally(name).judge(means, None if ladder.picked is None else int(ladder.picked), 0.0)
-    return chunk
-
-
 def run_all(replicates: int, processes: int, seed: int) -> dict[str, dict[str, Tally]]:
     """All simulations; the result does not depend on the number of processes."""
     results: dict[str, dict[str, Tally]] = {}
+    named = [*((name, 0.5) for name in FAMILIES), (f"{HAIR}, independent", 0.0), (f"{HAIR}, correlated", 0.5)]
     with ProcessPoolExecutor(processes) as pool:
         jobs = []
         for part in range(-(-replicates // CHUNK)):
             size = min(CHUNK, replicates - part * CHUNK)
-            jobs += [pool.submit(simulate, name, size, (seed, i, part)) for i, name in enumerate(FAMILIES)]
-            jobs += [pool.submit(family_wise, size, (seed, 90 + i, part), r) for i, r in enumerate((0.0, 0.5))]
-        for job in jobs:
-            chunk = job.result()
-            for name, tally in chunk.tallies.items():
-                results.setdefault(chunk.family, {}).setdefault(name, Tally()).add(tally)
+            jobs += [(name, pool.submit(simulate, name, size, (seed, i, part), r)) for i, (name, r) in enumerate(named)]
+        for family, job in jobs:
+            for name, tally in job.result().items():
+                results.setdefault(family, {}).setdefault(name, Tally()).add(tally)
     return results
 
 
@@ -305,9 +283,9 @@ def goals(results: dict[str, dict[str, Tally]]) -> list[Line]:
 def safety_and_thrift(results: dict[str, dict[str, Tally]]) -> list[Line]:
     """G1 to G3."""
     lines = []
-    tallies = [(f, m, t) for f, row in results.items() if f.startswith(HAIR) for m, t in row.items()]
-    worst = max(rate(tally, "infeasible") for _, _, tally in tallies)
-    error = float(np.sqrt(ALPHA * (1.0 - ALPHA) / tallies[0][2].runs))
+    tallies = [row[m] for f, row in results.items() if f.startswith(HAIR) for m in PLANS if "tolerant" not in m]
+    worst = max(rate(tally, "infeasible") for tally in tallies)
+    error = float(np.sqrt(ALPHA * (1.0 - ALPHA) / tallies[0].runs))
     picks = max(rate(results[f][m], "infeasible") for f in FAMILIES for m in PLANS if "tolerant" not in m)
     text = f"worst of {len(tallies)}: {worst:.4f} (SE {error:.4f}); {picks:.4f} in the families"
     lines.append(Line("G1 safety", "P(infeasible pick) <= 0.05", "0.041-0.053", text, worst <= ALPHA + 2.0 * error))

@@ -107,9 +107,8 @@ class LocalChat:
 
     def _plan(self, tickets: Sequence[_Ticket]) -> tuple[list[list[_Ticket]], dict[int, Exception]]:
         engine = self._engine()
-        if self._usd_per_hour is not None:
-            # Measured before the first answer rather than in `price`, which the event loop may call.
-            _ = self.rates
+        # Measured before the first answer rather than in `price`, which the event loop may call.
+        _ = self.rates
         refused: dict[int, Exception] = {}
         accepted: list[tuple[_Ticket, Job]] = []
         for i, ticket in enumerate(tickets):
@@ -133,5 +132,6 @@ class LocalChat:
                 continue
             # A shared prefix is not credited as cached tokens: see Rates.seconds.
             usage = self._priced(Usage(requests=1, input_tokens=len(job.ids), output_tokens=len(answer.ids)))
-            replies.append(ChatResponse(answer.text, usage, answer.seconds, answer.finish_reason))
+            # Not the seconds of its batch, which tell how the evaluation was queued and not what a user would wait.
+            replies.append(ChatResponse(answer.text, usage, self.rates.seconds(usage), answer.finish_reason))
         return replies

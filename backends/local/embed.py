@@ -84,14 +84,10 @@ class LocalEmbedder:
 
     def _embed(self, texts: list[str]) -> Embeddings:
         model = self._model()
-        if self._usd_per_hour is not None:
-            # Measured before the clock starts rather than in `price`, which the event loop may call.
-            _ = self.rates
-        begun = time.perf_counter()
         vectors = self._vectors(model, texts)
         usage = Usage(requests=1, input_tokens=_count(model, texts))
         usage = Usage(usage.requests, usage.input_tokens, cost_usd=self.price(usage))
-        return Embeddings(vectors, usage, time.perf_counter() - begun)
+        return Embeddings(vectors, usage, self.rates.seconds(usage))
 
     def _vectors(self, model: Any, texts: list[str]) -> FloatArray:
         if not texts:

@@ -74,6 +74,19 @@ def remember(key: str, name: str, rates: Rates) -> Rates:
     return remembered(key) or rates
 
 
+def training_rate(key: str, name: str, tokens: int, seconds: float) -> float:
+    """Trained tokens a second: of the first job on this machine with this model and precision, for all later ones too.
+
+    Dollars of training rest on tokens and this rate, so that a job priced twice costs the same twice.
+    """
+    folder = make_folder(cache_folder() / "rates")
+    path = folder / f"{key}-train.json"
+    record = {"model": name, "machine": str(hardware.detect()), "tokens_per_second": tokens / seconds}
+    write_text(path, json.dumps(record, indent=1), replace=False)
+    known = read_json(path)
+    return float(known["tokens_per_second"]) if isinstance(known, dict) else tokens / seconds
+
+
 def measure(model: PreTrainedModel) -> Rates:
     """Time the model on made-up tokens; takes a few seconds."""
     import torch

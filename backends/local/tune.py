@@ -15,6 +15,7 @@ from backends.local.catalog import PREFIX, Place, locate, require
 from backends.local.device import device, hourly_price
 from backends.local.files import hash_of, write_text
 from backends.local.identity import content_hash
+from backends.local.rates import rates_key, training_rate
 from backends.local.recipe import Recipe
 from backends.local.tuned import FILE, read_tuned
 from backends.types import Message, TunedModel, TuneJob, TuneObserver
@@ -80,13 +81,15 @@ class LocalTuner:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             fitted = fit(work, self._device, observe, stop)
-            seconds = fitted.standing.seconds
+            seconds, tokens = fitted.standing.seconds, fitted.trained_tokens
+            key = rates_key(work.place, str(fitted.recipe.dtype), self._device)
+            rate = training_rate(key, work.job.base, tokens, seconds)
             tuned = TunedModel(
                 name=work.name,
                 folder=folder,
-                trained_tokens=fitted.trained_tokens,
+                trained_tokens=tokens,
                 seconds=seconds,
-                cost_usd=None if self._usd_per_hour is None else seconds * self._usd_per_hour / 3600,
+                cost_usd=None if self._usd_per_hour is None else tokens / rate * self._usd_per_hour / 3600,
                 losses=tuple(fitted.standing.losses),
                 dev_losses=tuple(fitted.standing.dev_losses),
                 recipe=asdict(fitted.recipe),
