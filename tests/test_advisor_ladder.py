@@ -436,3 +436,17 @@ def test_the_family_wise_error_is_held_in_the_least_favourable_case() -> None:
 @pytest.mark.parametrize("mode", ["strict", "careful"])
 def test_the_family_wise_error_is_held_at_length(mode: str) -> None:
     assert family_wise_error(500, 4000, mode) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 4000)
+
+
+@pytest.mark.slow
+def test_all_intervals_of_a_climb_hold_together() -> None:
+    rng, held, replicates = np.random.default_rng(23), 0, 1500
+    means = np.array([0.7, 0.8, 0.84, 0.86, 0.89, 0.93])
+    seen = (Observation(0.0, 0.5, None), Observation(1.0, 0.5, None))
+    for _ in range(replicates):
+        answers = (rng.random((6, 500)) < means[:, None]).astype(int)
+        ladder = Ladder(arms(*range(1, 7)), GOAL, 500, binary=True, reserved_arms=0)
+        climb(ladder, {f"a{i}": [seen[value] for value in answers[i]] for i in range(6)})
+        tried = [(mean, one.interval) for mean, one in zip(means, ladder.standings(), strict=True) if one.interval]
+        held += all(interval.covers(mean) for mean, interval in tried)
+    assert held / replicates >= 0.95
