@@ -89,11 +89,15 @@ def _execute(
             status, verdict, pick = ("interrupted" if found.stopped else "done"), found.verdict, found.pick
             report = build(row, scenario, found, resolution(scenario, lineup(scenario)), detect())
             return Finished(report, write_report(workspace, report), _exit_code(found))
+        except KeyboardInterrupt:
+            # With the id, so that the message can say how to go on.
+            raise KeyboardInterrupt(row.id) from None
         except Exception:
             status = "failed"
             raise
         finally:
-            store.finish_run(row.id, status, session.seconds, verdict, pick)
+            store.spend_seconds(row.id, session.total_seconds)
+            store.finish_run(row.id, status, verdict, pick)
 
 
 def _begin(

@@ -85,17 +85,13 @@ class Session:
             await self._embedder.aclose()
 
     @property
-    def seconds(self) -> float:
-        """Wall-clock seconds of this sitting."""
-        return time.monotonic() - self._started
-
-    @property
     def total_seconds(self) -> float:
         """Wall-clock seconds of all sittings of this run."""
-        return self._earlier_seconds + self.seconds
+        return self._earlier_seconds + time.monotonic() - self._started
 
     def check_time(self) -> None:
-        """Raise BudgetError when `budget.minutes` is used up; called between batches, never within one."""
+        """Note the seconds spent and raise BudgetError when `budget.minutes` is used up; called between batches."""
+        self.store.spend_seconds(self.run_id, self.total_seconds)
         minutes = self.scenario.budget.minutes
         if minutes is not None and self.total_seconds > minutes * 60:
             raise BudgetError(

@@ -166,12 +166,13 @@ class Store:
         what = f"{len(found)} runs begin with {run_id!r}." if found else f"there is no run {run_id!r}."
         raise InputError(Problem(str(self.path), what, "`advisor runs` lists them."))
 
-    def finish_run(self, run_id: str, status: RunStatus, seconds: float, verdict: str | None, pick: str | None) -> None:
-        """Set how the run stands; `seconds` of this sitting are added to the earlier ones."""
-        self._execute(
-            "UPDATE runs SET status = ?, seconds = seconds + ?, verdict = ?, pick = ? WHERE id = ?",
-            (status, seconds, verdict, pick, run_id),
-        )
+    def spend_seconds(self, run_id: str, seconds: float) -> None:
+        """Set the wall-clock seconds of all sittings so far; what a killed process had noted is kept."""
+        self._execute("UPDATE runs SET seconds = ? WHERE id = ?", (seconds, run_id))
+
+    def finish_run(self, run_id: str, status: RunStatus, verdict: str | None, pick: str | None) -> None:
+        """Set how the run stands."""
+        self._execute("UPDATE runs SET status = ?, verdict = ?, pick = ? WHERE id = ?", (status, verdict, pick, run_id))
 
     # -- trials and fits ----------------------------------------------------------------------------------------
 

@@ -52,11 +52,11 @@ def test_a_run_is_found_by_the_beginning_of_its_id(tmp_path: Path) -> None:
             store.run("nope")
 
 
-def test_seconds_of_several_sittings_add_up(tmp_path: Path) -> None:
+def test_how_a_run_ended_is_remembered(tmp_path: Path) -> None:
     with Store.open(tmp_path / "a.db") as store:
         store.add_run(RUN)
-        store.finish_run(RUN.id, "interrupted", 2.0, None, None)
-        store.finish_run(RUN.id, "done", 3.0, "pick", "c")
+        store.spend_seconds(RUN.id, 5.0)
+        store.finish_run(RUN.id, "done", "pick", "c")
         run = store.run(RUN.id)
         assert (run.seconds, run.status, run.verdict, run.pick) == (5.0, "done", "pick", "c")
 

@@ -150,10 +150,9 @@ def main() -> None:
     except AdvisorError as error:
         _say(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _err.print(
-            "Interrupted. Nothing that was done is lost: `advisor runs` shows the run, --resume goes on with it."
-        )
+    except KeyboardInterrupt as interrupt:
+        how = "".join(f"; go on with the same command and --resume {run_id}" for run_id in interrupt.args)
+        _err.print(f"Interrupted. Nothing that was done is lost{how}.", markup=False, highlight=False, soft_wrap=True)
         sys.exit(_INTERRUPTED)
 
 
