@@ -33,7 +33,7 @@ class Advice:
 def advise(scenario: Scenario, outcome: Outcome, resolved: Resolution, run_id: str) -> Advice:
     """Put an outcome into words."""
     because = [_headline(scenario, outcome)]
-    because += [sentence for row in outcome.rows if row.id != outcome.pick and (sentence := _fate(row))]
+    because += [_fate(row) for row in outcome.rows if row.id != outcome.pick]
     if outcome.escalation is not None:
         because.append(outcome.escalation.reason)
     because += _tuned_economics(scenario, outcome)
@@ -97,16 +97,19 @@ def _speed(row: Row) -> str:
     return "" if median is None else f", {median:.2g} s at the median"
 
 
-def _fate(row: Row) -> str | None:
-    return {
-        "eliminated": f"{row.id} was eliminated after {row.samples} samples: {row.reason}",
-        "hopeless": f"{row.id} was given up after {row.samples} samples: {row.reason}",
-        "unresolved": f"{row.id} stayed undecided on all {row.samples} samples: {row.reason}",
-        "failed": f"{row.id} failed: {row.reason}",
-        "skipped": f"{row.id} was skipped: {row.reason}",
-        "not_needed": f"{row.id} was not needed: {row.reason}",
-        "certified": f"{row.id} meets the target too: {row.reason}",
-    }[row.status]
+_FATES = {
+    "eliminated": "was eliminated",
+    "hopeless": "was given up",
+    "unresolved": "stayed undecided",
+    "failed": "failed",
+    "skipped": "was skipped",
+    "not_needed": "was not needed",
+    "certified": "meets the target too",
+}
+
+
+def _fate(row: Row) -> str:
+    return f"{row.id} {_FATES[row.status]}. {row.reason[:1].upper()}{row.reason[1:]}"
 
 
 def _tuned_economics(scenario: Scenario, outcome: Outcome) -> list[str]:
@@ -134,7 +137,7 @@ def _risks(scenario: Scenario, outcome: Outcome, resolved: Resolution) -> list[R
         )
     if picked is not None and picked.measured.usd_per_1k_requests is None:
         risks.append(Risk("unknown_price", f"The price of {picked.model} is not known; costs are not compared."))
-    if picked is not None and picked.model.startswith("local/") and scenario.usd_per_hour is None:
+    if scenario.usd_per_hour is None and any(row.model.startswith("local/") for row in outcome.rows):
         risks.append(
             Risk(
                 "assumed_price",
@@ -148,6 +151,10 @@ def _risks(scenario: Scenario, outcome: Outcome, resolved: Resolution) -> list[R
                 f"On samples that had no part in picking it, {picked.id} scores {picked.fresh.value:.2f} "
                 f"({picked.fresh.low:.2f}-{picked.fresh.high:.2f}), below the target: look into it first.",
             )
+        )
+    if scenario.fine_tune.when == "pays":
+        risks.append(
+            Risk("not_available", "fine_tune.when is pays; economics do not decide yet, it was taken as needed.")
         )
     errors = sum(row.test.errors for row in outcome.rows)
     if errors:
