@@ -10,6 +10,8 @@ from typing import Any
 from advisor.scenario.model import Scenario
 from advisor.techniques import registry
 from advisor.techniques.base import Technique
+from backends import registry as backends
+from backends.errors import InputError, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,15 @@ class Lineup:
 
 
 def lineup(scenario: Scenario) -> Lineup:
-    """Build the candidates of a scenario; techniques that make no sense for its task are left out, with the reason."""
-    chosen = {spec.name: dict(spec.params) for spec in scenario.techniques or ()}
-    prompting, tuning, left_out = [], [], []
-    for name, parameters in _specs(scenario):
+    """Build the candidates of a scenario; techniques that make no sense for its task are left out, with the reason.
+
+    Raises InputError when no candidate is left, or when a model cannot be tuned as the scenario asks.
+    """
+    prompting: dict[str, Candidate] = {}
+    tuning: dict[str, Candidate] = {}
+    left_out = []
+    specs = _specs(scenario)
+    for name, parameters in specs:
         technique = registry.make(name, parameters)
         reason = technique.unfit(scenario.task)
         if technique.tunes and scenario.fine_tune.when == "never":
@@ -53,12 +60,32 @@ def lineup(scenario: Scenario) -> Lineup:
         if reason:
             left_out.append(LeftOut(name, reason))
         elif technique.tunes:
-            tuning.append(_candidate(technique, scenario.fine_tune.base or _first_local(scenario)))
+            candidate = _candidate(technique, scenario.models[0])
+            tuning[candidate.id] = candidate
         else:
-            prompting += [_candidate(technique, model) for model in scenario.models]
-    named = {name for name, _ in _specs(scenario)} | set(chosen)
+            prompting |= {one.id: one for one in (_candidate(technique, model) for model in scenario.models)}
+    named = {name for name, _ in specs}
     left_out += [LeftOut(name, "not among the scenario's techniques") for name in registry.names() if name not in named]
-    return Lineup(tuple(prompting), tuple(tuning), tuple(left_out))
+    found = Lineup(tuple(prompting.values()), tuple(tuning.values()), tuple(left_out))
+    problems = _problems(scenario, found)
+    if problems:
+        raise InputError(problems)
+    return found
+
+
+def _problems(scenario: Scenario, found: Lineup) -> list[Problem]:
+    """What would only be found after the prompting candidates were paid for."""
+    where = f"{scenario.file.name}: fine_tune"
+    problems = []
+    if not found.prompting and not found.tuning:
+        reasons = "; ".join(f"{one.technique}: {one.reason}" for one in found.left_out)
+        problems.append(Problem(f"{scenario.file.name}: techniques", "no candidate is left.", f"Left out: {reasons}."))
+    backend = scenario.fine_tune.backend
+    for candidate in found.tuning:
+        problem = backends.tuning_problem(backend, candidate.model, getattr(candidate.technique, "recipe", {}))
+        if problem is not None:
+            problems.append(Problem(where, f"{problem.where}: {problem.what}", problem.remedy))
+    return problems
 
 
 def _specs(scenario: Scenario) -> list[tuple[str, dict[str, Any]]]:
@@ -73,7 +100,8 @@ def _specs(scenario: Scenario) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _tuned(parameters: Mapping[str, Any], scenario: Scenario) -> dict[str, Any]:
-    recipe = {**scenario.fine_tune.recipe, **parameters.get("recipe", {})}
+    own = parameters.get("recipe", {})
+    recipe = {**scenario.fine_tune.recipe, **own} if isinstance(own, Mapping) else own
     base = scenario.fine_tune.base or _first_local(scenario)
     return {"base": base, **parameters, "recipe": recipe}
 
@@ -91,11 +119,11 @@ def _candidate(technique: Technique, model: str) -> Candidate:
 
 def _shown(technique: Technique) -> str:
     """Hyperparameters that are not the default, so that two settings of one technique have two ids."""
-    hidden = {"base", "recipe"}
     fields: tuple[Any, ...] = dataclasses.fields(technique)  # type: ignore[arg-type]
     changed = [
         f"{field.name}={getattr(technique, field.name)}"
         for field in fields
-        if field.name not in hidden and getattr(technique, field.name) != field.default
+        if field.name not in {"base", "recipe"} and getattr(technique, field.name) != field.default
     ]
+    changed += [f"{key}={value}" for key, value in getattr(technique, "recipe", {}).items()]
     return f"({','.join(changed)})" if changed else ""

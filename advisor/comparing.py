@@ -77,9 +77,8 @@ async def compare_all(session: Session, findings: Findings) -> Outcome:
                 session.observe(Stands(candidate.id, _judged(session, trials[candidate.id], len(candidates))))
     except BudgetError as error:
         findings.stopped = str(error)
-        return outcome(session, "compare", findings)
     findings.prepared = {one.candidate.id: one for one in by_cost(list(findings.prepared.values()))}
-    ordered = {name: trials[name] for name in findings.prepared}
+    ordered = {name: trials[name] for name in findings.prepared if name in trials}
     alpha = session.scenario.goal.alpha / max(1, len(candidates))
     findings.judge = FixedJudge(
         {name: _judged(session, found, len(candidates)) for name, found in ordered.items()},

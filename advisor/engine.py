@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from advisor.scenario.model import Overrides, Scenario
 from advisor.session import Session
 from advisor.standing import ValueGate
 from advisor.workspace import Workspace, new_run_id
+from backends import registry as backends
 from backends.errors import BudgetError, InputError, Problem
 from backends.hardware import detect
 from evals.cache import store_path
@@ -75,7 +77,7 @@ def _execute(
 ) -> Finished:
     if resume is None:
         # A broken scenario must not leave a workspace behind.
-        load_scenario(path, overrides)
+        lineup(load_scenario(path, overrides))
     with workspace.locked(), Store.open(store_path(workspace.root)) as store:
         if resume is not None:
             overrides = _stored_overrides(store.run(resume), kind, overrides)
@@ -98,6 +100,15 @@ def _execute(
         finally:
             store.spend_seconds(row.id, session.total_seconds)
             store.finish_run(row.id, status, verdict, pick)
+
+
+def billed_models(path: str | Path, overrides: Overrides | None = None) -> list[str]:
+    """The models of a scenario whose calls spend money that leaves the house. Raises InputError."""
+    scenario = load_scenario(path, overrides)
+    found = lineup(scenario)
+    names = dict.fromkeys(candidate.model for candidate in (*found.prompting, *found.tuning))
+    settings = backends.Settings(usd_per_hour=scenario.usd_per_hour)
+    return [name for name in names if backends.open_chat(name, settings).billed]
 
 
 def _begin(
@@ -138,12 +149,21 @@ def _stored_overrides(row: RunRow, kind: RunKind, given: Overrides) -> Overrides
     """A resumed run goes on with its own options; only its budget may be changed."""
     if row.kind != kind:
         raise InputError(
-            Problem(row.id, f"this is a `{row.kind}`.", f"Go on with: advisor {row.kind} --resume {row.id}")
+            Problem(
+                row.id,
+                f"this is a `{row.kind}`.",
+                f"Go on with: advisor {row.kind} {row.scenario_file} --resume {row.id}",
+            )
         )
     kept: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in row.options.items()
     }
     stored = Overrides(**kept)
+    other = replace(given, budget_usd=None)
+    if other not in (Overrides(), replace(stored, budget_usd=None)):
+        raise InputError(
+            Problem(row.id, "a resumed run keeps its own options.", "Leave them out; only --budget-usd may be changed.")
+        )
     return stored if given.budget_usd is None else replace(stored, budget_usd=given.budget_usd)
 
 
@@ -192,7 +212,9 @@ async def _look_afresh(session: Session, findings: Findings, picked: str | None)
     if picked is not None and findings.judge is not None:
         unseen = session.order[findings.judge.standing(picked).n :][:_FRESH_SAMPLES]
         if unseen:
-            await session.test(findings.prepared[picked], unseen, variant=FRESH)
+            # The verdict stands without it; a budget that is used up must not turn a pick into a stopped run.
+            with suppress(BudgetError):
+                await session.test(findings.prepared[picked], unseen, variant=FRESH)
 
 
 def _gate(scenario: Scenario) -> ValueGate | None:
@@ -202,6 +224,6 @@ def _gate(scenario: Scenario) -> ValueGate | None:
 
 
 def _exit_code(found: Outcome) -> int:
-    if found.stopped is not None:
+    if found.stopped is not None and found.pick is None:
         return EXIT_BUDGET
     return EXIT_PICKED if found.pick is not None or found.kind == "compare" else EXIT_NONE_MET

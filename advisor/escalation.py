@@ -12,9 +12,7 @@ from advisor.measure import serving
 from advisor.outcome import Escalation
 from advisor.session import Prepared, Session
 from advisor.techniques.fine_tune import FittedFineTune
-from backends.errors import BackendUnavailable, InputError, RequestError
-
-_FAILURES = (BackendUnavailable, InputError, RequestError)
+from backends.errors import InputError, RequestError
 
 
 def wanted(session: Session, ladder: Ladder, lineup: Lineup) -> Escalation | None:
@@ -39,7 +37,10 @@ async def escalate(
     result = Escalation("failed", reason)
     for candidate in lineup.tuning:
         session.observe(Escalating(candidate.id, reason))
-        ready = await prepare_or_note(session, candidate, failed)
+        try:
+            ready = await prepare_or_note(session, candidate, failed)
+        except InputError as error:  # data that this model cannot be taught
+            ready, failed[candidate.id] = None, str(error)
         if ready is None:
             result = Escalation("failed", f"{reason} Training failed: {failed[candidate.id]}")
             continue
@@ -53,10 +54,14 @@ async def escalate(
 
 
 async def prepare_or_note(session: Session, candidate: Candidate, failed: dict[str, str]) -> Prepared | None:
-    """Prepare a candidate; one that cannot be fitted is noted in `failed` and does not stop the others."""
+    """Prepare a candidate; one that cannot be fitted is noted in `failed` and does not stop the others.
+
+    Lets pass what concerns more than this candidate: BackendUnavailable (memory, disk), and InputError from a model
+    that cannot be opened.
+    """
     try:
         return await session.prepare(candidate)
-    except _FAILURES as error:
+    except RequestError as error:
         failed[candidate.id] = str(error)
         return None
 
@@ -94,4 +99,4 @@ def _why(session: Session, ladder: Ladder) -> str:
 
 def _ending(ladder: Ladder, tuned: Prepared) -> str:
     standing = ladder.standing(tuned.candidate.id)
-    return f"On the same test samples the tuned model was {standing.status} after {standing.n} of them."
+    return f"On {standing.n} of the same test samples the tuned model is {standing.status}."

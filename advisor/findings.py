@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -44,6 +45,9 @@ class Judge(Protocol):
 
 FRESH = "fresh"
 """Variant of the trials of a pick on samples that had no part in picking it."""
+
+
+_ERRORS_SHOWN = 3
 
 
 @dataclass
@@ -107,7 +111,9 @@ def _row(candidate: Candidate, session: Session, findings: Findings, trials: Seq
         status=status,
         reason=reason,
         samples=sum(trial.variant == "" for trial in tested),
-        interval=standing.interval if standing is not None and test.n else None,
+        errors=_unanswered(tested),
+        error_texts=_error_texts(tested),
+        interval=standing.interval if standing is not None and test.score is not None else None,
         fresh=_fresh(tested, session),
         pass_hat=_pass_hat(tested, session),
         test=test,
@@ -121,8 +127,23 @@ def _row(candidate: Candidate, session: Session, findings: Findings, trials: Seq
 
 
 def _fresh(tested: Sequence[Trial], session: Session) -> Interval | None:
-    scores = [trial.score.value for trial in tested if trial.variant == FRESH and trial.score is not None]
-    return score_interval(np.array(scores), session.scenario.goal.confidence, seed=session.seed)
+    found = [trial for trial in tested if trial.variant == FRESH and trial.score is not None]
+    scores = np.array([trial.score.value for trial in found if trial.score is not None])
+    group_of = {sample.id: sample.group for sample in session.order}
+    groups = [group_of[trial.sample_id] for trial in found]
+    return score_interval(scores, session.scenario.goal.confidence, seed=session.seed, groups=groups)
+
+
+def _unanswered(tested: Sequence[Trial]) -> int:
+    """Samples on which every trial that counts failed."""
+    counted = [trial for trial in tested if trial.variant != FRESH]
+    answered = {trial.sample_id for trial in counted if trial.error is None}
+    return len({trial.sample_id for trial in counted} - answered)
+
+
+def _error_texts(tested: Sequence[Trial]) -> tuple[tuple[str, int], ...]:
+    """The commonest errors and how often each occurred."""
+    return tuple(Counter(trial.error for trial in tested if trial.error is not None).most_common(_ERRORS_SHOWN))
 
 
 def _pass_hat(tested: Sequence[Trial], session: Session) -> dict[int, float] | None:
@@ -148,8 +169,11 @@ def _status(candidate: Candidate, findings: Findings) -> tuple[CandidateStatus, 
             return "skipped", "the budget ended before it was tested.", None
         if candidate.technique.tunes and findings.escalation is None:
             return "skipped", "compare trains a model only when fine_tune is among the techniques named.", None
-        return "not_needed", "a cheaper candidate meets the target.", None
-    standing = findings.judge.standing(candidate.id)
+        return "not_needed", "the climb ended before it was reached.", None
+    try:
+        standing = findings.judge.standing(candidate.id)
+    except KeyError:
+        return "skipped", "the budget ended before it was tested on all samples.", None
     if standing.status in {"waiting", "running"}:
         return ("unresolved" if standing.n else "skipped"), "the budget ended before it was decided.", standing
     return standing.status, standing.reason, standing  # type: ignore[return-value]

@@ -157,9 +157,7 @@ class Ladder:
             return "inconclusive"
         if self._best() is not None:
             return "pick"
-        short = all(
-            one.status in ("eliminated", "failed") or one.arm.id in self._skipped for one in self._contenders.values()
-        )
+        short = all(one.status in ("eliminated", "failed") for one in self._contenders.values())
         return "escalate" if short else "inconclusive"
 
     def standing(self, arm: str) -> Standing:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backends.types import Usage
 from evals.trial import Trial
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """Means over trials, failed ones included: their cost was real. Unknown is None."""
+    """Per answered request, what failed trials used included: their cost was real. Unknown is None."""
 
     n: int
     errors: int
@@ -27,23 +28,23 @@ class Serving:
 
 
 def serving(trials: Sequence[Trial]) -> Serving:
-    """Summarise trials; with none, everything is unknown."""
+    """Summarise trials; where none was answered, everything but the counts is unknown."""
+    answered = [trial for trial in trials if trial.error is None]
     scores = [trial.score.value for trial in trials if trial.score is not None]
-    seconds = [trial.seconds for trial in trials if trial.error is None]
-    costs = [trial.usage.cost_usd for trial in trials]
-    known = [cost for cost in costs if cost is not None]
+    seconds = [trial.seconds for trial in answered]
+    total = sum((trial.usage for trial in trials), Usage())
+
+    def each(figure: float | None) -> float | None:
+        return figure / len(answered) if answered and figure is not None else None
+
     return Serving(
         n=len(trials),
-        errors=sum(trial.error is not None for trial in trials),
+        errors=len(trials) - len(answered),
         score=float(np.mean(scores)) if scores else None,
-        input_tokens=_mean([trial.usage.input_tokens for trial in trials]),
-        cached_tokens=_mean([trial.usage.cached_tokens for trial in trials]),
-        output_tokens=_mean([trial.usage.output_tokens for trial in trials]),
-        usd_per_1k_requests=1000 * float(np.mean(known)) if known and len(known) == len(costs) else None,
+        input_tokens=each(total.input_tokens),
+        cached_tokens=each(total.cached_tokens),
+        output_tokens=each(total.output_tokens),
+        usd_per_1k_requests=None if total.cost_usd is None else each(1000 * total.cost_usd),
         p50_seconds=float(np.quantile(seconds, 0.50)) if seconds else None,
         p95_seconds=float(np.quantile(seconds, 0.95)) if seconds else None,
     )
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None

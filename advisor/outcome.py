@@ -28,6 +28,10 @@ class Row:
     """One sentence: why it stands so."""
     samples: int
     """Test samples it was judged by."""
+    errors: int
+    """Of these, samples that got no answer."""
+    error_texts: tuple[tuple[str, int], ...]
+    """The commonest errors of test trials, with counts."""
     interval: Interval | None
     """Of the test score; None when no test sample was run."""
     fresh: Interval | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 from advisor import economics
@@ -70,26 +71,26 @@ def dollars(value: float | None) -> str:
 
 def _headline(scenario: Scenario, outcome: Outcome) -> str:
     goal = scenario.goal
-    if outcome.pick is None:
-        where = f" within {outcome.stopped}" if outcome.stopped else ""
-        if outcome.verdict == "escalate":
-            return f"No candidate reaches {percent(goal.target)}: each was ruled out on the test samples."
-        return f"No candidate could be shown to meet {percent(goal.target)}{where} with these test samples."
-    row = outcome.row(outcome.pick)
-    return (
-        f"{row.technique} on {row.model} meets {percent(goal.target)} ({_score(row, goal.confidence)}) at "
-        f"{dollars(row.measured.usd_per_1k_requests)} per 1,000 requests{_speed(row)}."
-    )
+    if outcome.pick is not None:
+        row = outcome.row(outcome.pick)
+        return (
+            f"{row.technique} on {row.model} meets {percent(goal.target)} ({_score(row, goal.confidence)}) at "
+            f"{dollars(row.measured.usd_per_1k_requests)} per 1,000 requests{_speed(row)}."
+        )
+    if outcome.stopped is not None:
+        return f"Stopped before a verdict: {outcome.stopped}"
+    if outcome.verdict == "escalate":
+        reach = percent(goal.target + goal.margin)
+        return f"No candidate reaches {reach}, the target of {percent(goal.target)} plus the margin."
+    return f"No candidate could be shown to meet {percent(goal.target)} with these test samples."
 
 
 def _score(row: Row, confidence: float) -> str:
-    if row.interval is None:
+    if row.interval is None or row.test.score is None:
         return f"n={row.samples}"
     low, high = row.interval.low, row.interval.high
     fresh = "" if row.fresh is None else f"; {row.fresh.value:.2f} on samples that had no part in picking it"
-    return (
-        f"n={row.samples}, score {row.interval.value:.2f}, {percent(confidence)} interval {low:.2f}-{high:.2f}{fresh}"
-    )
+    return f"n={row.samples}, mean {row.test.score:.2f}, {percent(confidence)} interval {low:.2f}-{high:.2f}{fresh}"
 
 
 def _speed(row: Row) -> str:
@@ -156,11 +157,11 @@ def _risks(scenario: Scenario, outcome: Outcome, resolved: Resolution) -> list[R
         risks.append(
             Risk("not_available", "fine_tune.when is pays; economics do not decide yet, it was taken as needed.")
         )
-    errors = sum(row.test.errors for row in outcome.rows)
+    errors = sum(row.errors for row in outcome.rows)
+    texts = [text for row in outcome.rows for text, _ in row.error_texts]
+    seen = f" (for instance {texts[0]!r})" if texts else ""
     if errors:
-        risks.append(
-            Risk("errors", f"{errors} test trials failed; they count against a candidate, not as wrong answers.")
-        )
+        risks.append(Risk("errors", f"{errors} test samples got no answer{seen}; they are errors, not wrong answers."))
     return risks
 
 
@@ -181,15 +182,16 @@ def _outlook(outlook: Outlook) -> list[str]:
 
 def _next_steps(scenario: Scenario, outcome: Outcome, run_id: str) -> list[str]:
     steps: list[str] = []
+    place = shlex.quote(str(scenario.folder if scenario.file.name == "scenario.yaml" else scenario.file))
     if outcome.stopped is not None:
-        steps.append(f"Go on where this run stopped: advisor run {scenario.folder} --resume {run_id}")
-    if outcome.pick is None:
+        steps.append(f"Go on where this run stopped: advisor {outcome.kind} {place} --resume {run_id}")
+    elif outcome.pick is None:
         steps.append("Look at the wrong answers before anything else; a label that people dispute cannot be learnt.")
         if outcome.outlook is not None:
             steps += _outlook(outcome.outlook)
         if outcome.escalation is not None and outcome.escalation.decision == "not_allowed":
             steps.append("Allow fine-tuning: set fine_tune.when to needed.")
         steps.append("Name a larger model under models, or lower goal.target if the business can live with it.")
-    else:
-        steps.append(f"Compare every candidate on all test samples: advisor compare {scenario.folder}")
+    elif outcome.kind == "run":
+        steps.append(f"Compare every candidate on all test samples: advisor compare {place}")
     return steps

@@ -14,7 +14,7 @@ from advisor.events import Evaluated, Fitting, Observer, Tuning
 from advisor.scenario.model import Scenario
 from advisor.techniques.base import FitContext, Fitted
 from advisor.techniques.registry import load_fitted
-from advisor.workspace import Workspace
+from advisor.workspace import Workspace, explained
 from backends import registry as backends
 from backends.errors import BudgetError
 from backends.meter import Meter
@@ -102,6 +102,7 @@ class Session:
     async def prepare(self, candidate: Candidate) -> Prepared:
         """Fit a candidate, or load it when this run fitted it before, and run its dev trials."""
         dev = shared_order(self.scenario.task.dev, self.seed)[:_DEV_SAMPLES]
+        self.check_time()
         self.observe(Fitting(candidate.id, len(dev)))
         fitted, cost = await self._fitted(candidate)
         name, folder = fitted.tuned or (candidate.model, None)
@@ -124,14 +125,14 @@ class Session:
         if record is not None and folder.is_dir():
             cost = FitCost(Usage(**record["usage"]), record["seconds"], record["cached_requests"])
             return load_fitted(folder), cost
-        self.check_time()
         meter = Meter(self._chat(candidate.model, None), self._embeddings(candidate))
         fitted, tuned = await self._fit(candidate, meter)
         cost = FitCost(meter.usage, meter.seconds, meter.cached_requests)
         if tuned is not None:
             training = Usage(cost_usd=tuned.cost_usd)
             cost = FitCost(meter.usage + training, meter.seconds + tuned.seconds, meter.cached_requests)
-        _save_whole(fitted, folder)
+        with explained(self.workspace.root):
+            _save_whole(fitted, folder)
         self.store.add_fit(self.run_id, candidate.id, asdict(cost))
         return fitted, cost
 

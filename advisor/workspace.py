@@ -41,7 +41,7 @@ class Workspace:
     def locked(self) -> Iterator[None]:
         """Hold the workspace for one run. Raises InputError when another process holds it."""
         path = self.root / "lock"
-        with _explained(self.root):
+        with explained(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             handle = path.open("a+", encoding="utf-8")
         with handle:
@@ -62,11 +62,23 @@ class Workspace:
             handle.flush()
             yield
 
+    def is_locked(self) -> bool:
+        """Whether a run holds the workspace at this moment."""
+        path = self.root / "lock"
+        if not path.is_file():
+            return False
+        with path.open("r", encoding="utf-8") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return True
+        return False
+
     def freeze(self, run_id: str, files: Sequence[Path]) -> None:
         """Copy the scenario's files into the run's folder, with their hashes. Raises WorkspaceError."""
         folder = self.run_folder(run_id) / "scenario"
         hashes: dict[str, str] = {}
-        with _explained(self.root):
+        with explained(self.root):
             folder.mkdir(parents=True, exist_ok=True)
             for number, path in enumerate(files):
                 name = path.name if path.name not in hashes else f"{number}-{path.name}"
@@ -76,7 +88,7 @@ class Workspace:
 
     def write(self, path: Path, text: str) -> None:
         """Write a file whole or not at all. Raises WorkspaceError."""
-        with _explained(self.root):
+        with explained(self.root):
             path.parent.mkdir(parents=True, exist_ok=True)
             unfinished = path.with_name(path.name + ".part")
             unfinished.write_text(text, encoding="utf-8")
@@ -95,7 +107,7 @@ def slug(candidate: str) -> str:
 
 
 @contextmanager
-def _explained(root: Path) -> Iterator[None]:
+def explained(root: Path) -> Iterator[None]:
     """Turn a failed write into one message: what failed and what to do."""
     try:
         yield

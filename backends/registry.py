@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +29,8 @@ class _Backend:
     chat: str
     embedder: str
     tuner: str
+    recipe: str
+    """A function of a recipe that raises InputError for what the tuner would refuse."""
 
 
 _BACKENDS = {
@@ -36,12 +39,14 @@ _BACKENDS = {
         chat="backends.local.chat:LocalChat",
         embedder="backends.local.embed:LocalEmbedder",
         tuner="backends.local.tune:LocalTuner",
+        recipe="backends.local.recipe:check_recipe",
     ),
     "scripted": _Backend(
         problem="backends.scripted:problem",
         chat="backends.scripted:ScriptedChat",
         embedder="backends.scripted:ScriptedEmbedder",
         tuner="backends.scripted:ScriptedTuner",
+        recipe="backends.scripted:check_recipe",
     ),
 }
 
@@ -59,6 +64,21 @@ def problem(name: str) -> Problem | None:
         return Problem(name, f"model {name!r}: there is no backend {prefix!r}.", hint)
     found = _load(_BACKENDS[prefix].problem)(name)
     return cast("Problem | None", found)
+
+
+def tuning_problem(backend: str, base: str, recipe: Mapping[str, Any]) -> Problem | None:
+    """What keeps `base` from being tuned by this backend with this recipe, or None. Answers in milliseconds."""
+    if backend not in _BACKENDS:
+        return Problem(backend, f"there is no tuner {backend!r}.", f"Tuners are {', '.join(sorted(_BACKENDS))}.")
+    if base.partition("/")[0] != backend:
+        return Problem(base, f"the backend {backend!r} cannot tune it.", f"Set base to a model of {backend}/...")
+    found = problem(base)
+    if found is None:
+        try:
+            _load(_BACKENDS[backend].recipe)(recipe)
+        except InputError as error:
+            return error.problems[0]
+    return found
 
 
 def open_chat(name: str, settings: Settings, folder: Path | None = None) -> ChatModel:

@@ -157,6 +157,13 @@ class ScriptedEmbedder:
         """Nothing to let go of."""
 
 
+def check_recipe(recipe: Mapping[str, Any]) -> None:
+    """Raise InputError for keys the tuner does not know."""
+    unknown = set(recipe) - {"sleep_seconds"}
+    if unknown:
+        raise InputError(Problem("recipe", f"unknown keys {sorted(unknown)}.", "Known: sleep_seconds."))
+
+
 class ScriptedTuner:
     """Learns word counts per answer: multinomial naive Bayes with add-one smoothing."""
 
@@ -165,9 +172,7 @@ class ScriptedTuner:
 
     async def tune(self, job: TuneJob, observe: TuneObserver | None = None) -> TunedModel:
         """Count the words of the training conversations; the recipe knows `sleep_seconds` per example."""
-        unknown = set(job.recipe) - {"sleep_seconds"}
-        if unknown:
-            raise InputError(Problem("fine_tune", f"unknown recipe keys {sorted(unknown)}.", "Known: sleep_seconds."))
+        check_recipe(job.recipe)
         done = job.folder / _TUNED
         cached = done.is_file()
         counts: dict[str, Counter[str]] = {}

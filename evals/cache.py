@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from backends.errors import RequestError
 from backends.types import ChatModel, ChatRequest, ChatResponse, Embedder, Embeddings, Usage, request_key
 from evals.budget import Budget
 from evals.store import Store, StoredEmbedding
@@ -75,13 +76,17 @@ class CachedChat:
     async def _ask(self, key: str, request: ChatRequest) -> ChatResponse:
         reserved = 0.0
         if self._chat.billed:
-            reserved = self._budget.reserve(self._chat.price(self._chat.worst_case(request)), self.name)
-        billed = 0.0
+            reserved = await self._budget.reserve(self._chat.price(self._chat.worst_case(request)), self.name)
+        # A call that was cut off may have been billed in full; one that was refused was not.
+        billed = reserved
         try:
             response = await self._chat.complete(request)
             billed = (response.usage.cost_usd or 0.0) if self._chat.billed else 0.0
+        except RequestError:
+            billed = 0.0
+            raise
         finally:
-            self._budget.settle(reserved, billed)
+            await self._budget.settle(reserved, billed)
         self._store.add_response(self._run_id, key, self.name, request.as_json(), response, billed)
         return response
 

@@ -214,8 +214,10 @@ class Store:
         return [_trial(row) for row in rows]
 
     def add_fit(self, run_id: str, candidate: str, record: Mapping[str, Any]) -> None:
-        """Record what fitting a candidate gave, as a JSON object."""
-        self._execute("INSERT INTO fits VALUES (?, ?, ?)", (run_id, candidate, json.dumps(record, sort_keys=True)))
+        """Record what fitting a candidate gave, as a JSON object; a fit whose files were lost is recorded again."""
+        self._execute(
+            "INSERT OR REPLACE INTO fits VALUES (?, ?, ?)", (run_id, candidate, json.dumps(record, sort_keys=True))
+        )
 
     def fit(self, run_id: str, candidate: str) -> dict[str, Any] | None:
         """What fitting this candidate gave, or None when it was not fitted yet."""

@@ -191,3 +191,41 @@ def _trials(database: Path) -> dict[str, str]:
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'trials'").fetchone():
             return {}
         return dict(connection.execute("SELECT candidate || '/' || split || '/' || sample_id, created FROM trials"))
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    folder.mkdir()
+    path = toys.scenario(folder, toys.script(folder, "model", toys.rules(0.4, seed=3), sleep_seconds=0.2))
+    command = [sys.executable, "-m", "advisor", "run", str(path), "--workspace", str(tmp_path / "w")]
+    process = subprocess.Popen(command, cwd=Path(__file__).parent.parent, stderr=subprocess.PIPE, text=True)
+    for _ in range(600):
+        time.sleep(0.02)
+        if (tmp_path / "w" / "advisor.db").exists() and _trials(tmp_path / "w" / "advisor.db"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    with sqlite3.connect(tmp_path / "w" / "advisor.db") as connection:
+        ((run_id, status),) = connection.execute("SELECT id, status FROM runs").fetchall()
+    assert f"--resume {run_id}" in said
+    assert status == "interrupted"
+
+
+def test_spending_needs_consent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "s"
+    folder.mkdir()
+    model = toys.script(folder, "model", toys.rules(0.95), billed=True)
+    path = toys.scenario(folder, model, techniques=["zero_shot"])
+    assert advisor("run", path, "--workspace", tmp_path / "w") == 2
+    assert "Add --yes" in capfd.readouterr().err
+    assert not (tmp_path / "w").exists()
+    assert advisor("run", path, "--workspace", tmp_path / "w", "--yes", "--quiet") == 0
+
+
+def test_a_report_that_cannot_be_written_is_found_before_the_run(
+    good: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert advisor("run", good, "--workspace", tmp_path / "w", "--json", tmp_path / "nowhere" / "r.json") == 2
+    assert "cannot be written" in capfd.readouterr().err
+    assert not (tmp_path / "w").exists()

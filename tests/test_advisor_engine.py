@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -185,7 +186,7 @@ def test_a_changed_scenario_cannot_be_resumed(tmp_path: Path) -> None:
 def test_a_dollar_budget_is_never_overshot_and_the_run_goes_on_with_a_larger_one(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     model = toys.script(tmp_path / "s", "model", toys.rules(0.4, seed=3), billed=True, usd_per_1m_input=1000.0)
-    path = toys.scenario(tmp_path / "s", model, budget={"usd": 1.0}, fine_tune={"when": "never"})
+    path = toys.scenario(tmp_path / "s", model, budget={"usd": 1.0}, fine_tune={"when": "never"}, traffic={})
     stopped = engine.run(path, tmp_path / "w")
     assert stopped.exit_code == 3
     assert stopped.report["stopped"]
@@ -313,3 +314,83 @@ def test_a_test_that_costs_more_than_it_can_save_is_skipped_with_the_reason(tmp_
     row = next(c for c in report["candidates"] if c["technique"] == "zero_shot")
     assert (row["status"], row["n"]) == ("skipped", 0)
     assert "Testing it would cost about $" in row["reason"]
+
+
+def test_two_settings_of_one_technique_are_two_candidates_and_equal_ones_are_one(tmp_path: Path) -> None:
+    tuned = [{"name": "fine_tune"}, {"name": "fine_tune", "recipe": {"sleep_seconds": 0}}]
+    path = toys.scenario(
+        tmp_path / "s",
+        hopeless(tmp_path / "s"),
+        techniques=["few_shot", {"name": "few_shot", "k": 4}, {"name": "knn_few_shot", "k": 8}, "knn_few_shot", *tuned],
+        goal={"target": 0.97, "margin": 0.02},
+    )
+    report = engine.run(path, tmp_path / "w").report
+    names = [candidate["id"].partition("@")[0] for candidate in report["candidates"]]
+    assert sorted(names) == ["few_shot", "few_shot(k=4)", "fine_tune", "fine_tune(sleep_seconds=0)", "knn_few_shot"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"techniques": ["fine_tune"], "fine_tune": {"when": "never"}}, "no candidate is left"),
+        ({"fine_tune": {"backend": "openai"}}, "there is no tuner 'openai'"),
+        ({"fine_tune": {"backend": "local"}}, "the backend 'local' cannot tune it"),
+        ({"techniques": [{"name": "fine_tune", "base": "scripted/none.json"}]}, "there is no script file 'none.json'"),
+        ({"techniques": [{"name": "fine_tune", "recipe": {"epoch": 3}}]}, "unknown keys ['epoch']"),
+    ],
+)
+def test_what_could_not_be_tuned_is_said_before_anything_is_spent(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    model = hopeless(tmp_path / "s")
+    tune = {"when": "needed", "backend": "scripted", "base": model}
+    path = toys.scenario(tmp_path / "s", model, **{"fine_tune": tune, **changes})
+    with pytest.raises(InputError) as caught:
+        engine.run(path, tmp_path / "w")
+    assert said in str(caught.value)
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_candidate_without_any_answer_has_no_score_and_no_price(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    model = toys.script(tmp_path / "s", "model", [{"when": "", "error": "refused for <reasons>"}])
+    path = toys.scenario(tmp_path / "s", model, techniques=["zero_shot"], fine_tune={"when": "never"})
+    finished = engine.run(path, tmp_path / "w")
+    (row,) = [candidate for candidate in finished.report["candidates"] if candidate["technique"] == "zero_shot"]
+    assert (row["status"], row["score"], row["mean_score"], row["usd_per_1k_requests"]) == ("failed", None, None, None)
+    assert row["error_texts"] == [{"error": "refused for <reasons>", "count": row["n"]}]
+    assert "refused for &lt;reasons>" in (finished.folder / "report.md").read_text("utf-8")
+
+
+def test_errors_are_no_wrong_answers_in_a_graded_score_either(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    broken = [{"when": r"test message \d*7 about", "error": "refused"}, *toys.rules(1.0)]
+    model = toys.script(tmp_path / "s", "model", broken)
+    goal = {"target": 0.7, "margin": 0.1, "max_error_rate": 0.3}
+    changes = {"techniques": ["zero_shot"], "scorer": "token_f1", "fine_tune": {"when": "never"}, "goal": goal}
+    path = toys.scenario(tmp_path / "s", model, **changes)
+    for execute in (engine.run, engine.compare):
+        (row,) = [c for c in execute(path, tmp_path / "w").report["candidates"] if c["technique"] == "zero_shot"]
+        assert row["errors"] > 0
+        assert row["score"]["value"] == row["mean_score"] == 1.0
+
+
+def test_a_fit_whose_files_were_lost_is_fitted_again(tmp_path: Path) -> None:
+    path = toys.scenario(tmp_path / "s", hopeless(tmp_path / "s"))
+    whole = engine.run(path, tmp_path / "w").report
+    shutil.rmtree(tmp_path / "w" / "runs" / whole["run_id"] / "fitted")
+    again = engine.run(path, tmp_path / "w", resume=whole["run_id"]).report
+    assert again["verdict"] == whole["verdict"]
+    with pytest.raises(InputError, match="keeps its own options"):
+        engine.run(path, tmp_path / "w", Overrides(seed=99), resume=whole["run_id"])
+
+
+def test_compare_under_a_budget_keeps_what_was_finished(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    model = toys.script(tmp_path / "s", "model", toys.rules(0.9), billed=True, usd_per_1m_input=1000.0)
+    path = toys.scenario(tmp_path / "s", model, budget={"usd": 2.5})
+    finished = engine.compare(path, tmp_path / "w")
+    assert finished.report["stopped"].startswith("the next call to")
+    assert "advisor compare" in finished.report["next_steps"][0]
+    assert statuses(finished.report)["zero_shot"] == "certified"
+    assert "skipped" in statuses(finished.report).values()

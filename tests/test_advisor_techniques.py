@@ -166,7 +166,9 @@ async def test_a_tuned_candidate_is_asked_with_the_short_instruction(tmp_path: P
         ("few_shott", {}, "Did you mean 'few_shot'"),
         ("few_shot", {"shots": 3}, "no parameter 'shots'; it has: k"),
         ("few_shot", {"k": 0}, "at least one example"),
-        ("fine_tune", {"instruction": "long"}, "either 'short' or 'full'"),
+        ("knn_few_shot", {"k": 2.5}, "knn_few_shot.k is 2.5"),
+        ("fine_tune", {"recipe": 3}, "fine_tune.recipe is 3"),
+        ("fine_tune", {"instruction": "long"}, "'short' or 'full'"),
     ],
 )
 def test_a_technique_that_cannot_be_made_says_why(name: str, parameters: dict[str, Any], said: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from advisor.scenario.model import Overrides
 
 _INTERRUPTED = 130
+_DECLINED = 2
 
 app = typer.Typer(
     name="advisor",
@@ -87,6 +89,8 @@ def run(
     Example: advisor run scenarios/helpdesk_routing --seed 1
     """
     overrides = replace(_overrides(models, techniques, limit, seed, budget_usd), race=race)
+    _check_json(json_file)
+    _consent(scenario, overrides, yes)
     _finish(_sit("run", scenario, workspace, overrides, resume, quiet), json_file, quiet)
 
 
@@ -110,6 +114,8 @@ def compare(
     Example: advisor compare scenarios/helpdesk_routing --techniques zero_shot,knn_few_shot,fine_tune
     """
     overrides = replace(_overrides(models, techniques, limit, seed, budget_usd), repeats=repeats)
+    _check_json(json_file)
+    _consent(scenario, overrides, yes)
     _finish(_sit("compare", scenario, workspace, overrides, resume, quiet), json_file, quiet)
 
 
@@ -121,7 +127,8 @@ def runs(workspace: WorkspaceDir = _WORKSPACE, json_file: JsonFile = None) -> No
     """
     from advisor.cli.history import show_runs
 
-    show_runs(_out, workspace, json_file)
+    _check_json(json_file)
+    _write_json(json_file, show_runs(_out, workspace))
 
 
 @app.command()
@@ -150,10 +157,6 @@ def main() -> None:
     except AdvisorError as error:
         _say(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt as interrupt:
-        how = "".join(f"; go on with the same command and --resume {run_id}" for run_id in interrupt.args)
-        _err.print(f"Interrupted. Nothing that was done is lost{how}.", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(_INTERRUPTED)
 
 
 def _say(error: AdvisorError) -> None:
@@ -191,9 +194,29 @@ def _sit(kind: str, scenario: Path, workspace: Path, overrides: Overrides, resum
     from advisor import engine
     from advisor.cli.progress import display
 
-    with display(_out, quiet) as observe:
-        execute = engine.run if kind == "run" else engine.compare
-        return execute(scenario, workspace, overrides, observe, resume)
+    try:
+        with display(_out, quiet) as observe:
+            execute = engine.run if kind == "run" else engine.compare
+            return execute(scenario, workspace, overrides, observe, resume)
+    except KeyboardInterrupt as interrupt:
+        # Caught here: typer would turn it into a silent exit.
+        how = "".join(f" Go on with the same command and --resume {run_id}" for run_id in interrupt.args)
+        _err.print(f"Interrupted. Nothing that was done is lost.{how}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _consent(scenario: Path, overrides: Overrides, yes: bool) -> None:
+    """Ask before money leaves the house; without a terminal to ask on, --yes must say so."""
+    from advisor import engine
+
+    models = engine.billed_models(scenario, overrides)
+    if not models or yes:
+        return
+    names = ", ".join(models)
+    if not sys.stdin.isatty():
+        raise InputError(Problem("--yes", f"calls to {names} spend money.", "Add --yes to consent."))
+    if not typer.confirm(f"Calls to {names} spend money. Go on?"):
+        raise typer.Exit(_DECLINED)
 
 
 def _finish(finished: Finished, json_file: Path | None, quiet: bool) -> None:
@@ -202,6 +225,12 @@ def _finish(finished: Finished, json_file: Path | None, quiet: bool) -> None:
     show_report(_out, finished.report, finished.folder, quiet)
     _write_json(json_file, finished.report)
     raise typer.Exit(finished.exit_code)
+
+
+def _check_json(path: Path | None) -> None:
+    """A place that cannot be written must be found before the run, not after it."""
+    if path is not None and (path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK)):
+        raise InputError(Problem(str(path), "cannot be written.", "Name a file in a folder that exists."))
 
 
 def _write_json(path: Path | None, found: Any) -> None:

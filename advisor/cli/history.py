@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -29,21 +29,22 @@ def _open(workspace: Path) -> Store:
     return Store.open(path)
 
 
-def show_runs(console: Console, workspace: Path, json_file: Path | None) -> None:
-    """Print all runs, oldest first."""
+def show_runs(console: Console, workspace: Path) -> list[dict[str, Any]]:
+    """Print all runs, oldest first, and return them."""
     with _open(workspace) as store:
         found = store.runs()
-    table = Table("run", "begun (UTC)", "kind", "scenario", "status", "verdict", "pick", "s")
+    alive = Workspace(workspace).is_locked()
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("run", no_wrap=True)
+    for head in ("kind", "scenario", "status", "verdict", "pick", "s"):
+        table.add_column(head, overflow="fold")
     for row in found:
-        table.add_row(
-            *(Text(cell) for cell in (row.id, row.created[:19], row.kind, row.scenario, row.status)),
-            row.verdict or "-",
-            Text(row.pick or "-"),
-            f"{row.seconds:.0f}",
-        )
+        # A run that says it goes on while nobody holds the workspace was killed.
+        status = "interrupted" if row.status == "running" and not alive else row.status
+        cells = (row.id, row.kind, row.scenario, status, row.verdict or "-", row.pick or "-", f"{row.seconds:.0f}")
+        table.add_row(*(Text(cell) for cell in cells))
     console.print(table)
-    if json_file is not None:
-        json_file.write_text(json.dumps([asdict(row) for row in found], indent=2) + "\n", encoding="utf-8")
+    return [asdict(row) for row in found]
 
 
 def rewrite_report(workspace: Path, run_id: str) -> tuple[dict[str, Any], Path]:

@@ -27,5 +27,9 @@ def read_report(workspace: Workspace, run_id: str) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise InputError(
-            Problem(str(path), "this run has no report yet.", f"Finish it: advisor run SCENARIO --resume {run_id}")
+            Problem(str(path), "this run has no report yet.", f"Finish it: go on with --resume {run_id}")
+        ) from error
+    except ValueError as error:
+        raise InputError(
+            Problem(str(path), f"the report is damaged: {error}.", f"Write it again: go on with --resume {run_id}")
         ) from error

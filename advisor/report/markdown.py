@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     """The whole report, from the report object alone."""
     scenario, spent = report["scenario"], report["spent"]
     parts = [
-        f"# {scenario['name']}: {_VERDICTS[report['verdict']].format(pick=report['pick'])}",
+        _escaped(f"# {scenario['name']}: {_VERDICTS[report['verdict']].format(pick=report['pick'])}"),
         _paragraph(report["because"]),
         "## Candidates, cheapest first",
         _table(
@@ -45,7 +46,7 @@ def candidate_cells(candidate: Mapping[str, Any]) -> tuple[str, ...]:
         candidate["id"],
         candidate["status"].replace("_", " "),
         str(candidate["n"]),
-        "-" if score is None else f"{score['value']:.3f}",
+        _number(candidate["mean_score"], "{:.3f}") if candidate["n"] else "-",
         "-" if score is None else f"{score['low']:.3f}-{score['high']:.3f}",
         _number(candidate["usd_per_1k_requests"], "{:.4f}") if tokens["input"] is not None else "-",
         "-" if candidate["seconds"]["p50"] is None else f"{candidate['seconds']['p50']:.2f}",
@@ -64,11 +65,11 @@ def _escalation(escalation: Mapping[str, Any] | None) -> list[str]:
             f"{tuned['model']}: {tuned['trained_tokens']:,} tokens in {tuned['seconds']:.0f} s, "
             f"{_number(tuned['cost_usd'], '${:.4f}')}."
         )
-    return ["## Fine-tuning", "\n".join(lines)]
+    return ["## Fine-tuning", "\n".join(_escaped(line) for line in lines)]
 
 
 def _paragraph(sentences: Sequence[str]) -> str:
-    return "\n".join([f"**{sentences[0]}**", "", *(f"- {_escaped(sentence)}" for sentence in sentences[1:])])
+    return "\n".join([f"**{_escaped(sentences[0])}**", "", *(f"- {_escaped(sentence)}" for sentence in sentences[1:])])
 
 
 def _list(title: str, entries: Sequence[str]) -> list[str]:
@@ -82,7 +83,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _escaped(text: str) -> str:
     """Text from users and models must not become markup."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    quoted = re.sub(r"([\\|`*_\[\]])", r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
+    return " ".join(quoted.split())
 
 
 def _number(value: float | None, form: str) -> str:

@@ -231,7 +231,7 @@ class ScenarioFile(Section):
     """A task for a language model, what it must reach, and what may be tried and spent."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")] = Field(
-        description="Short name of letters, digits and _ . - ; run ids begin with it."
+        description="Short name of letters, digits and _ . - ."
     )
     description: str = Field(default="", description="One sentence on what the task is.")
     data: Data = Field(description="Where the samples are.")

@@ -75,10 +75,6 @@ class FineTune:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """Hyperparameters for the tuner; what is left out is chosen by the size of the data."""
 
-    def __post_init__(self) -> None:
-        if self.instruction not in {"short", "full"}:
-            raise ValueError(f"instruction is {self.instruction!r}, but it is either 'short' or 'full'")
-
     def unfit(self, task: Task) -> str | None:
         """Needs something to learn from (providers ask for at least 10 examples)."""
         return None if len(task.train) >= 10 else f"{len(task.train)} train samples are too few to tune on"

@@ -34,9 +34,10 @@ class Neighbours:
 
     def save(self, folder: Path) -> None:
         """Write the index into the folder."""
-        faiss.write_index(self._index, str(folder / _INDEX_FILE))
+        # Written by Python, so that a full disk is an OSError like any other.
+        (folder / _INDEX_FILE).write_bytes(faiss.serialize_index(self._index).tobytes())
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what save wrote."""
-        return cls(faiss.read_index(str(folder / _INDEX_FILE)))
+        return cls(faiss.deserialize_index(np.fromfile(folder / _INDEX_FILE, dtype=np.uint8)))

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from pydantic import TypeAdapter, ValidationError
+
 from advisor.techniques.base import Fitted, Technique, read_state
 from advisor.techniques.few_shot import FewShot
 from advisor.techniques.fine_tune import FineTune
@@ -46,10 +48,23 @@ def problems(name: str, parameters: Mapping[str, Any]) -> list[str]:
         known = ", ".join(sorted(fields)) or "none"
         return [f"{name} has no parameter {parameter!r}; it has: {known}." for parameter in unknown]
     try:
-        _TECHNIQUES[name](**parameters)
-    except (TypeError, ValueError) as error:
-        return [f"{name}: {error}."]
+        _built(name, parameters)
+    except ValidationError as error:
+        return [_complaint(name, details) for details in error.errors(include_url=False)]
     return []
+
+
+def _built(name: str, parameters: Mapping[str, Any]) -> Technique:
+    """Construct with the field types enforced; raises ValidationError."""
+    adapter: TypeAdapter[Technique] = TypeAdapter(cast(Any, _TECHNIQUES[name]))
+    return adapter.validate_python(dict(parameters))
+
+
+def _complaint(name: str, details: Any) -> str:
+    """One problem of a parameter, in words."""
+    where = ".".join(str(part) for part in details["loc"])
+    what = str(details["msg"]).removeprefix("Value error, ")
+    return f"{name}.{where} is {details['input']!r}: {what}." if where else f"{name}: {what}."
 
 
 def make(name: str, parameters: Mapping[str, Any]) -> Technique:
@@ -57,7 +72,7 @@ def make(name: str, parameters: Mapping[str, Any]) -> Technique:
     found = problems(name, parameters)
     if found:
         raise InputError([Problem("techniques", what, "") for what in found])
-    return _TECHNIQUES[name](**parameters)
+    return _built(name, parameters)
 
 
 def load_fitted(folder: Path) -> Fitted:

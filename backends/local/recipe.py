@@ -61,6 +61,11 @@ class Recipe:
         )
 
 
+def check_recipe(recipe: Mapping[str, Any]) -> None:
+    """Raise InputError for what `Recipe.parse` refuses."""
+    Recipe.parse(recipe)
+
+
 def _learning_rate(hidden: int) -> float:
     """2e-4 at the width of a 1B model; narrower models bear more, wider ones less."""
     return round(min(5e-4, max(1e-4, 2e-4 * math.sqrt(2048 / hidden))), 6)

@@ -32,7 +32,7 @@ class Custom:
         """Score the answer. Raises ScorerError when the function fails or returns no score."""
         try:
             result = self.function(output, sample)
-        except Exception as problem:  # the user's code: whatever it raises, its name must be told
+        except (Exception, SystemExit) as problem:  # the user's code: whatever it raises, its name must be told
             raise ScorerError(f"{self.name} raised {type(problem).__name__}: {problem}") from problem
         if isinstance(result, Score):
             score = result

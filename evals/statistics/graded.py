@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -113,7 +113,10 @@ class BettingTest:
     def interval(self, scores: FloatArray, status: Status) -> Interval:
         """A confidence sequence at level 1 - alpha; valid whatever the status."""
         low, high = self.units.means(scores, 0.0), self.units.means(scores, 1.0)
-        return confidence_sequence(low, high, self.alpha, self.units.weights[: len(low)])
+        found = confidence_sequence(low, high, self.alpha, self.units.weights[: len(low)])
+        # A failed trial widens the interval; it is no wrong answer, so the estimate leaves it out.
+        answered = scores[~np.isnan(scores)]
+        return replace(found, value=float(answered.mean())) if answered.size else found
 
     def lower_bound(self, scores: FloatArray, status: Status) -> float:
         """One-sided, at level 1 - alpha; at least the target when certified."""
