@@ -91,7 +91,8 @@ async def compare_all(session: Session, findings: Findings) -> Outcome:
         "compare",
         findings,
         _pairs(scores, groups, session.seed),
-        _front({name: serving(_flat(found)) for name, found in ordered.items()}, scores, groups, session),
+        _dominated({name: serving(_flat(found)) for name, found in ordered.items()}, scores, groups, session),
+        multiple.may_be_best(scores, seed=session.seed, alpha=session.scenario.goal.alpha, groups=groups),
     )
 
 
@@ -178,10 +179,9 @@ def _pairs(scores: Mapping[str, FloatArray], groups: Sequence[str | None], seed:
     ]
 
 
-def _front(
+def _dominated(
     measured: Mapping[str, Serving], scores: Mapping[str, FloatArray], groups: Sequence[str | None], session: Session
-) -> list[str]:
-    """Candidates that no other is proved to dominate."""
+) -> dict[str, tuple[str, ...]]:
+    """Who is proved to be dominated by whom."""
     profiles = [Profile(name, scores[name], one.usd_per_1k_requests, one.p95_seconds) for name, one in measured.items()]
-    found = dominators(profiles, seed=session.seed, alpha=session.scenario.goal.alpha, groups=groups)
-    return [name for name, by in found.items() if not by]
+    return dominators(profiles, seed=session.seed, alpha=session.scenario.goal.alpha, groups=groups)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -69,7 +69,8 @@ def outcome(
     kind: Literal["run", "compare"],
     findings: Findings,
     comparisons: Sequence[Comparison] = (),
-    pareto: Sequence[str] = (),
+    dominated_by: Mapping[str, tuple[str, ...]] | None = None,
+    may_be_best: Sequence[str] = (),
 ) -> Outcome:
     """The facts of a run, from its findings and the store."""
     judge = findings.judge
@@ -85,7 +86,8 @@ def outcome(
         ),
         left_out=findings.lineup.left_out,
         comparisons=tuple(comparisons),
-        pareto=tuple(pareto),
+        dominated_by=dominated_by or {},
+        may_be_best=tuple(may_be_best),
         escalation=findings.escalation,
         ledger=() if judge is None else judge.ledger,
         spent=_spent(session, findings, trials),

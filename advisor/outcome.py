@@ -99,7 +99,10 @@ class Outcome:
     """In climbing order: cheapest first, tuned last."""
     left_out: tuple[LeftOut, ...]
     comparisons: tuple[Comparison, ...]
-    pareto: tuple[str, ...]
+    dominated_by: Mapping[str, tuple[str, ...]]
+    """Candidate -> those proved to score better at no higher cost and no more seconds; from compare."""
+    may_be_best: tuple[str, ...]
+    """Candidates not ruled out as the highest score; from compare."""
     escalation: Escalation | None
     ledger: tuple[Mapping[str, Any], ...]
     """How the error probability was spent."""
@@ -108,6 +111,11 @@ class Outcome:
     """What would settle an undecided climb."""
     stopped: str | None = None
     """Why the run ended early (budget), or None."""
+
+    @property
+    def pareto(self) -> tuple[str, ...]:
+        """Candidates that no other is proved to dominate."""
+        return tuple(name for name, better in self.dominated_by.items() if not better)
 
     def row(self, candidate: str) -> Row:
         """The row of a candidate."""

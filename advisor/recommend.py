@@ -38,9 +38,18 @@ def advise(scenario: Scenario, outcome: Outcome, resolved: Resolution, run_id: s
     if outcome.escalation is not None:
         because.append(outcome.escalation.reason)
     because += _tuned_economics(scenario, outcome)
+    because += [
+        f"{name} is dominated: {better[0]} scores better and costs no more." for name, better in _dominated(outcome)
+    ]
+    if outcome.may_be_best:
+        because.append(f"The highest score may be that of {' or '.join(outcome.may_be_best)}.")
     return Advice(
         tuple(because), tuple(_risks(scenario, outcome, resolved)), tuple(_next_steps(scenario, outcome, run_id))
     )
+
+
+def _dominated(outcome: Outcome) -> list[tuple[str, tuple[str, ...]]]:
+    return [(name, better) for name, better in outcome.dominated_by.items() if better]
 
 
 def tuned_break_even(scenario: Scenario, outcome: Outcome) -> economics.BreakEven | None:

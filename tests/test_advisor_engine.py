@@ -255,6 +255,7 @@ def test_compare_runs_everything_and_names_no_second_winner(tmp_path: Path) -> N
     assert pair["p_holm"] < 1e-6
     assert pair["n"] == 120
     assert report["pick"] in report["pareto"]
+    assert set(report["may_be_best"]) == {c["id"] for c in tested if c["technique"] != "zero_shot"}
 
 
 def test_samples_of_one_group_stay_together_in_the_shared_order() -> None:

@@ -59,6 +59,8 @@ def build(
         "left_out": [asdict(left_out) for left_out in outcome.left_out],
         "comparisons": [asdict(comparison) for comparison in outcome.comparisons],
         "pareto": list(outcome.pareto),
+        "dominated_by": {name: list(better) for name, better in outcome.dominated_by.items() if better},
+        "may_be_best": list(outcome.may_be_best),
         "spent": asdict(outcome.spent),
         "estimate": None,
         "escalation": _escalation(outcome.escalation),

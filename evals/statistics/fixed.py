@@ -21,7 +21,10 @@ class FixedTest:
     certified: bool
     """The mean reaches the target, at level alpha."""
     eliminated: bool
-    """The mean stays below target plus margin, at level beta."""
+    """The mean stays below target plus margin, at level beta, and does not look to reach the target either.
+
+    The second condition keeps a candidate open that more samples may certify; it can only lower the error below beta.
+    """
     at_least: float
     """One-sided lower bound at level alpha."""
     interval: Interval
@@ -62,7 +65,8 @@ def fixed_test(
         at_most = 1.0 - lower_confidence_bound(1.0 - highs, beta, units.weights)
         found = confidence_sequence(lows, highs, alpha, units.weights)
         interval = Interval(mean, found.low, found.high, found.method)
-    return FixedTest(at_least >= target, at_most < target + margin, at_least, interval)
+    eliminated = at_most < target + margin and float(high.mean()) < target
+    return FixedTest(at_least >= target, eliminated, at_least, interval)
 
 
 def _bound(scores: FloatArray, level: float, alternative: Literal["greater", "less"]) -> float:
