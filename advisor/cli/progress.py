@@ -104,7 +104,7 @@ class LiveTable:
     """A table that is drawn again several times a second; `observe` only takes notes."""
 
     def __init__(self) -> None:
-        self._samples = 0
+        self._samples = self._dev = 0
         self._lines: dict[str, _Line] = {}
         self._stage = _Stage()
 
@@ -115,16 +115,20 @@ class LiveTable:
                 self._samples = samples
                 self._lines = {candidate: _Line() for candidate in candidates}
             case Fitting(candidate, dev):
-                self._line(candidate).status = "on dev"
-                self._stage = _Stage(f"{candidate} on dev samples", total=dev)
+                self._line(candidate).status = "fitting"
+                self._dev = dev
+                self._stage = _Stage(f"fitting {candidate}, then dev samples", total=dev)
             case Evaluated(trial):
                 self._evaluated(trial.candidate, event)
             case Stands(candidate, standing):
                 line = self._line(candidate)
                 line.standing, line.status = standing, standing.status.replace("_", " ")
+                if standing.status != "running":
+                    self._stage = _Stage(f"{candidate} is {line.status}")
             case Escalating(candidate, _):
                 self._line(candidate).status = "tuning"
             case Tuning(candidate, progress):
+                self._line(candidate).status = "training"
                 self._stage = _Stage(
                     f"training {candidate}", progress.step, progress.steps, seconds_left=progress.seconds_left
                 )
@@ -136,6 +140,9 @@ class LiveTable:
         line, trial = self._line(candidate), event.trial
         if trial.split == "dev":
             line.dev += 1
+            if self._stage.text.startswith(("fitting", "training")) and line.dev == 1:
+                line.status = "on dev"
+                self._stage = _Stage(f"{candidate} on dev samples", total=self._dev)
         else:
             line.test += 1
             line.right += trial.score.value if trial.score else 0.0

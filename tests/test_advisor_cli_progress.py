@@ -1,0 +1,82 @@
+"""The live table follows the events of a run, at 80 columns."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from advisor.cli.progress import LiveTable, PlainLines
+from advisor.events import Escalating, Evaluated, Fitting, Planned, Stands, Tuning
+from advisor.standing import Standing
+from backends.types import TuneProgress, Usage
+from evals.statistics.types import Interval
+from evals.trial import Score, Trial
+
+NAME = "few_shot@local/smollm2-135m"
+TUNED = "fine_tune@local/smollm2-135m"
+
+
+def trial(split: str, value: float = 1.0, cost: float | None = 0.001) -> Trial:
+    return Trial(NAME, split, f"{split}{value}", "x", Score(value), None, Usage(1, 5, 0, 1, cost), 0.1)  # type: ignore[arg-type]
+
+
+def shown(table: LiveTable) -> str:
+    console = Console(width=80, record=True, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115
+    with console.file:
+        console.print(table)
+        return console.export_text()
+
+
+def standing(status: str) -> Standing:
+    interval = Interval(0.5, 0.2, 0.8, "test")
+    return Standing(NAME, status, 20, 0, 0.5, interval, None, None, None, "because")  # type: ignore[arg-type]
+
+
+def test_the_table_follows_a_candidate_from_fitting_to_its_end() -> None:
+    table = LiveTable()
+    table.observe(Planned("r1", (NAME, "zero_shot@local/smollm2-135m"), 300, False))
+    assert "waiting" in shown(table)
+    table.observe(Fitting(NAME, 50))
+    assert "fitting" in shown(table)
+    table.observe(Evaluated(trial("dev")))
+    assert "on dev samples 1/50" in " ".join(shown(table).split())
+    for value in (1.0, 0.0):
+        table.observe(Evaluated(trial("test", value)))
+    text = " ".join(shown(table).split())
+    assert "2/300 0.500" in text
+    assert "0.0030" in text
+    table.observe(Stands(NAME, standing("eliminated")))
+    text = " ".join(shown(table).split())
+    assert "eliminated" in text
+    assert "0.20 to 0.80" in text
+
+
+def test_training_shows_steps_and_the_time_left() -> None:
+    table = LiveTable()
+    table.observe(Planned("r1", (NAME,), 300, False))
+    table.observe(Escalating(TUNED, "nothing sufficed"))
+    table.observe(Tuning(TUNED, TuneProgress(19, 190, 0.5, 75.4)))
+    text = " ".join(shown(table).split())
+    assert "19/190 1 min 15 s left" in text
+    assert "training" in text
+
+
+def test_an_unknown_price_is_a_question_mark_and_not_nothing() -> None:
+    table = LiveTable()
+    table.observe(Planned("r1", (NAME,), 300, False))
+    table.observe(Evaluated(trial("test", cost=None)))
+    table.observe(Evaluated(trial("test", 0.0)))
+    assert "?" in shown(table)
+
+
+def test_every_line_of_a_log_stands_by_itself() -> None:
+    console = Console(width=80, record=True, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115
+    lines = PlainLines(console)
+    with console.file:
+        for event in (Planned("r1", (NAME,), 300, True), Fitting(NAME, 50), Stands(NAME, standing("certified"))):
+            lines.observe(event)
+        for step in range(1, 191):
+            lines.observe(Tuning(TUNED, TuneProgress(step, 190, None, None)))
+        text = console.export_text().splitlines()
+    assert text[0] == "run r1 resumed: 1 candidates, at most 300 test samples each"
+    assert text[2] == f"{NAME}: certified n=20 score 0.500 (0.200 to 0.800)"
+    assert len(text) == 3 + 11
