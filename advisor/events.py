@@ -30,6 +30,25 @@ class Fitting:
 
 
 @dataclass(frozen=True, slots=True)
+class Choosing:
+    """A candidate tries its own settings: `done` of `total` of what it calls `what`."""
+
+    candidate: str
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosing:
+    """Why a candidate fell short is looked into: `what` is asked about `samples` of its failures."""
+
+    candidate: str
+    what: str
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluated:
     """A trial is finished and stored."""
 
@@ -60,5 +79,5 @@ class Tuning:
     progress: TuneProgress
 
 
-Event = Planned | Fitting | Evaluated | Stands | Escalating | Tuning
+Event = Planned | Fitting | Choosing | Diagnosing | Evaluated | Stands | Escalating | Tuning
 Observer = Callable[[Event], None]

@@ -18,7 +18,7 @@ from backends.types import Usage
 from evals.statistics.display import score_interval
 from evals.statistics.reliability import pass_hat
 from evals.statistics.types import Interval
-from evals.trial import Trial
+from evals.trial import ABLATION, FITTING, Trial
 
 
 class Judge(Protocol):
@@ -103,7 +103,8 @@ def _candidates(lineup: Lineup) -> tuple[Candidate, ...]:
 def _row(candidate: Candidate, session: Session, findings: Findings, trials: Sequence[Trial]) -> Row:
     prepared = findings.prepared.get(candidate.id)
     status, reason, standing = _status(candidate, findings)
-    tested = [trial for trial in trials if trial.split == "test"]
+    trials = [trial for trial in trials if not trial.variant.startswith(FITTING)]
+    tested = [trial for trial in trials if trial.split == "test" and not trial.variant.startswith(ABLATION)]
     test = serving([trial for trial in tested if trial.variant != FRESH])
     return Row(
         id=candidate.id,
@@ -119,10 +120,10 @@ def _row(candidate: Candidate, session: Session, findings: Findings, trials: Seq
         fresh=_fresh(tested, session),
         pass_hat=_pass_hat(tested, session),
         test=test,
-        dev=serving([trial for trial in trials if trial.split == "dev"]),
+        dev=serving([trial for trial in trials if trial.split == "dev" and not trial.variant]),
         fit=prepared.cost.usage if prepared else Usage(),
         fit_seconds=prepared.cost.seconds if prepared else 0.0,
-        evaluation=sum((trial.usage for trial in trials), Usage()),
+        evaluation=sum((trial.usage + trial.scoring for trial in trials), Usage()),
         evaluation_seconds=sum(trial.seconds for trial in trials),
         parameters=prepared.fitted.parameters if prepared else {},
     )
@@ -193,6 +194,6 @@ def _spent(session: Session, findings: Findings, trials: Sequence[Trial]) -> Spe
         usd=(asked + training).cost_usd,
         seconds=session.total_seconds,
         requests=asked.requests,
-        cached_requests=sum(trial.cached_requests for trial in trials)
+        cached_requests=sum(trial.cached_requests for trial in trials if not trial.variant.startswith(FITTING))
         + sum(prepared.cost.cached_requests for prepared in findings.prepared.values()),
     )

@@ -6,25 +6,26 @@ import random
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from advisor.candidates import Candidate
-from advisor.events import Evaluated, Fitting, Observer, Tuning
+from advisor.events import Choosing, Evaluated, Fitting, Observer, Tuning
 from advisor.scenario.model import Scenario
 from advisor.techniques.base import FitContext, Fitted
 from advisor.techniques.registry import load_fitted
 from advisor.workspace import Workspace, explained
 from backends import registry as backends
 from backends.errors import BudgetError
-from backends.meter import Meter
-from backends.types import TunedModel, TuneJob, Usage
+from backends.meter import Helpers, Meter
+from backends.types import Reranker, TunedModel, TuneJob, Usage
 from evals.budget import Budget
 from evals.cache import CachedChat, CachedEmbedder
-from evals.runner import Runner, Work
+from evals.runner import Runner, Solve, Work
+from evals.scorers.base import ModelScorer
 from evals.store import Store
-from evals.task import Sample
-from evals.trial import Trial
+from evals.task import Sample, Split
+from evals.trial import ABLATION, FITTING, Trial
 
 _DEV_SAMPLES = 50
 """Cost per request and p95 are nearly free of noise after 50 requests; more would only make fitting dearer."""
@@ -73,7 +74,10 @@ class Session:
         self._started = time.monotonic()
         self._chats: dict[str, CachedChat] = {}
         self._embedder: CachedEmbedder | None = None
-        self._runner = Runner(store, run_id, scenario.scorer, lambda trial: observe(Evaluated(trial)))
+        self._rerankers: dict[str, Reranker] = {}
+        self._runner = Runner(
+            store, run_id, scenario.scorer, lambda trial: observe(Evaluated(trial)), scoring=self._scoring_meter
+        )
 
     async def __aenter__(self) -> Session:
         return self
@@ -81,6 +85,8 @@ class Session:
     async def __aexit__(self, *_: object) -> None:
         for chat in self._chats.values():
             await chat.aclose()
+        for reranker in self._rerankers.values():
+            await reranker.aclose()
         if self._embedder is not None:
             await self._embedder.aclose()
 
@@ -107,7 +113,8 @@ class Session:
         fitted, cost = await self._fitted(candidate)
         name, folder = fitted.tuned or (candidate.model, None)
         chat = self._chat(name, folder)
-        trials = await self._runner.run(Work(candidate.id, fitted.solve, chat, self._embeddings(candidate), "dev"), dev)
+        work = Work(candidate.id, fitted.solve, chat, "dev", helpers=self._helpers(candidate))
+        trials = await self._runner.run(work, dev)
         return Prepared(candidate, fitted, chat, cost, tuple(trials))
 
     async def test(
@@ -115,8 +122,15 @@ class Session:
     ) -> list[Trial]:
         """Trials of a prepared candidate on test samples, in their order."""
         self.check_time()
-        embedder = self._embeddings(prepared.candidate)
-        work = Work(prepared.candidate.id, prepared.fitted.solve, prepared.chat, embedder, "test", variant, repeat)
+        helpers = self._helpers(prepared.candidate)
+        work = Work(prepared.candidate.id, prepared.fitted.solve, prepared.chat, "test", variant, repeat, helpers)
+        return await self._runner.run(work, samples)
+
+    async def ablate(self, prepared: Prepared, name: str, solve: Solve, samples: Sequence[Sample]) -> list[Trial]:
+        """Trials of test samples under a changed candidate, for a diagnosis; no verdict sees them."""
+        self.check_time()
+        helpers = self._helpers(prepared.candidate)
+        work = Work(prepared.candidate.id, solve, prepared.chat, "test", f"{ABLATION}{name}", helpers=helpers)
         return await self._runner.run(work, samples)
 
     async def _fitted(self, candidate: Candidate) -> tuple[Fitted, FitCost]:
@@ -125,19 +139,24 @@ class Session:
         if record is not None and folder.is_dir():
             cost = FitCost(Usage(**record["usage"]), record["seconds"], record["cached_requests"])
             return load_fitted(folder), cost
-        meter = Meter(self._chat(candidate.model, None), self._embeddings(candidate))
-        fitted, tuned = await self._fit(candidate, meter)
-        cost = FitCost(meter.usage, meter.seconds, meter.cached_requests)
+        meter = Meter(self._chat(candidate.model, None), helpers=self._helpers(candidate))
+        fitted, tuned, tried = await self._fit(candidate, meter)
+        cost = FitCost(
+            sum((trial.usage + trial.scoring for trial in tried), meter.usage),
+            meter.seconds + sum(trial.seconds for trial in tried),
+            meter.cached_requests + sum(trial.cached_requests for trial in tried),
+        )
         if tuned is not None:
             training = Usage(cost_usd=tuned.cost_usd)
-            cost = FitCost(meter.usage + training, meter.seconds + tuned.seconds, meter.cached_requests)
+            cost = replace(cost, usage=cost.usage + training, seconds=cost.seconds + tuned.seconds)
         with explained(self.workspace.root):
             _save_whole(fitted, folder)
         self.store.add_fit(self.run_id, candidate.id, asdict(cost))
         return fitted, cost
 
-    async def _fit(self, candidate: Candidate, meter: Meter) -> tuple[Fitted, TunedModel | None]:
+    async def _fit(self, candidate: Candidate, meter: Meter) -> tuple[Fitted, TunedModel | None, list[Trial]]:
         trained: list[TunedModel] = []
+        tried: list[Trial] = []
 
         async def tune(job: TuneJob) -> TunedModel:
             tuner = backends.open_tuner(self.scenario.fine_tune.backend, self._settings)
@@ -145,9 +164,51 @@ class Session:
             trained.append(model)
             return model
 
-        context = FitContext(meter, self.seed, self.workspace.adapters.resolve(), tune)
+        async def trials(choice: str, solve: Solve, samples: Sequence[Sample]) -> list[Trial]:
+            self.check_time()
+            split = self._split_of(samples)
+            helpers = self._helpers(candidate)
+            work = Work(candidate.id, solve, meter.chat, split, f"{FITTING}{choice}", helpers=helpers)
+            found = await self._runner.run(work, samples)
+            tried.extend(found)
+            return found
+
+        context = FitContext(
+            models=meter,
+            seed=self.seed,
+            adapters=self.workspace.adapters.resolve(),
+            indexes=self.workspace.indexes.resolve(),
+            tune=tune,
+            trials=trials,
+            note=lambda what, done, total: self.observe(Choosing(candidate.id, what, done, total)),
+        )
         fitted = await candidate.technique.fit(self.scenario.task, context)
-        return fitted, trained[-1] if trained else None
+        return fitted, trained[-1] if trained else None, tried
+
+    def _split_of(self, samples: Sequence[Sample]) -> Split:
+        """The split that fitting may look at; test samples are out of bounds."""
+        for split in ("dev", "train"):
+            ids = {sample.id for sample in self.scenario.task.split(split)}
+            if all(sample.id in ids for sample in samples):
+                return split
+        raise AssertionError("a technique tried a choice on samples that are not of one split, or on test samples")
+
+    def _scoring_meter(self) -> Meter:
+        """What a scorer that asks models is metered by."""
+        scorer = self.scenario.scorer
+        assert isinstance(scorer, ModelScorer)
+        embedder = self._embeddings() if scorer.embeds else None
+        # A scorer that only embeds has no chat model; the scenario's first stands in and is never asked.
+        return Meter(self._chat(scorer.asks or self.scenario.models[0], None), embedder)
+
+    def _helpers(self, candidate: Candidate) -> Helpers:
+        embedder = self._embeddings() if candidate.technique.embeds else None
+        return Helpers(embedder, lambda name: self._chat(name, None), self._reranker)
+
+    def _reranker(self, name: str) -> Reranker:
+        if name not in self._rerankers:
+            self._rerankers[name] = backends.open_reranker(name, self._settings)
+        return self._rerankers[name]
 
     def _chat(self, name: str, folder: Path | None) -> CachedChat:
         if name not in self._chats:
@@ -155,9 +216,7 @@ class Session:
             self._chats[name] = CachedChat(model, self.store, self.run_id, self._budget)
         return self._chats[name]
 
-    def _embeddings(self, candidate: Candidate) -> CachedEmbedder | None:
-        if not candidate.technique.embeds:
-            return None
+    def _embeddings(self) -> CachedEmbedder:
         if self._embedder is None:
             self._embedder = CachedEmbedder(
                 backends.open_embedder(self.scenario.embedder, self._settings), self.store, self.run_id

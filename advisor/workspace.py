@@ -29,6 +29,11 @@ class Workspace:
         """Tuned models, one folder each, named by the hash of data and recipe."""
         return self.root / "adapters"
 
+    @property
+    def indexes(self) -> Path:
+        """Indexes of documents, one folder each, named by the hash of what they hold."""
+        return self.root / "indexes"
+
     def run_folder(self, run_id: str) -> Path:
         """The folder of one run."""
         return self.root / "runs" / run_id

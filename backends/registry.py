@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from backends.errors import InputError, Problem
-from backends.types import ChatModel, Embedder, Tuner
+from backends.types import ChatModel, Embedder, Reranker, Tuner
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class _Backend:
     chat: str
     embedder: str
     tuner: str
+    reranker: str | None
+    """None where the backend has no cross-encoders."""
     recipe: str
     """A function of a recipe that raises InputError for what the tuner would refuse."""
 
@@ -39,6 +41,7 @@ _BACKENDS = {
         chat="backends.local.chat:LocalChat",
         embedder="backends.local.embed:LocalEmbedder",
         tuner="backends.local.tune:LocalTuner",
+        reranker="backends.local.rerank:LocalReranker",
         recipe="backends.local.recipe:check_recipe",
     ),
     "scripted": _Backend(
@@ -46,6 +49,7 @@ _BACKENDS = {
         chat="backends.scripted:ScriptedChat",
         embedder="backends.scripted:ScriptedEmbedder",
         tuner="backends.scripted:ScriptedTuner",
+        reranker="backends.scripted:ScriptedReranker",
         recipe="backends.scripted:check_recipe",
     ),
 }
@@ -89,6 +93,16 @@ def open_chat(name: str, settings: Settings, folder: Path | None = None) -> Chat
 def open_embedder(name: str, settings: Settings) -> Embedder:
     """Open an embedding model. Raises InputError when it cannot be found."""
     return cast(Embedder, _load(_backend(name).embedder).open(name, usd_per_hour=settings.usd_per_hour))
+
+
+def open_reranker(name: str, settings: Settings) -> Reranker:
+    """Open a cross-encoder. Raises InputError when it cannot be found or its backend has none."""
+    path = _backend(name).reranker
+    if path is None:
+        raise InputError(
+            Problem(name, "this backend has no cross-encoders.", "Name a local one: local/FOLDER or local/HUB-ID.")
+        )
+    return cast(Reranker, _load(path).open(name, usd_per_hour=settings.usd_per_hour))
 
 
 def open_tuner(backend: str, settings: Settings) -> Tuner:

@@ -89,6 +89,11 @@ class ScriptedChat:
         """True when the script says that calls cost money."""
         return bool(self._script.get("billed", False))
 
+    @property
+    def native_tools(self) -> bool:
+        """True when the script says `"native_tools": true`."""
+        return bool(self._script.get("native_tools", False))
+
     def price(self, usage: Usage) -> float | None:
         """Dollars by the script's prices; None when the script gives `null`."""
         per_input, per_output = (self._script.get(f"usd_per_1m_{kind}", 1.0) for kind in ("input", "output"))

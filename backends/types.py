@@ -17,7 +17,29 @@ import numpy as np
 import numpy.typing as npt
 
 Role = Literal["system", "user", "assistant", "tool"]
+ToolChoice = Literal["auto", "required", "none"]
 FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that a model may ask to have called (the tools of the OpenAI chat protocol)."""
+
+    name: str
+    description: str
+    parameters: str
+    """JSON Schema of the arguments object, as canonical JSON text."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A model's wish to have a tool called."""
+
+    name: str
+    arguments: str
+    """JSON text of the arguments, as the model wrote it; it may be broken."""
+    id: str = ""
+    """Names the call, so that its result can refer to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +48,17 @@ class Message:
 
     role: Role
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Of an assistant's turn: the calls it asked for."""
+    tool_call_id: str = ""
+    """Of a tool's turn: the call whose result `content` is."""
+
+    def as_json(self) -> list[Any]:
+        """What the turn adds to a cache key; a turn without tools reads as it always did."""
+        plain: list[Any] = [self.role, self.content]
+        if self.tool_calls or self.tool_call_id:
+            plain += [[[call.id, call.name, call.arguments] for call in self.tool_calls], self.tool_call_id]
+        return plain
 
 
 def add_known(left: float | None, right: float | None) -> float | None:
@@ -71,13 +104,18 @@ class ChatRequest:
     """When given, the answer is exactly one of these strings."""
     json_schema: str | None = None
     """When given, the answer is JSON valid under this JSON Schema (itself JSON text, so that requests hash)."""
+    tools: tuple[Tool, ...] = ()
+    """Tools the model may ask for; only for models with `native_tools`."""
+    tool_choice: ToolChoice = "auto"
+    logprobs: bool = False
+    """Whether `ChatResponse.logprob` is wanted."""
     repeat: int = 0
     """Which of several answers to an otherwise equal request this is; each is asked for and remembered apart."""
 
     def as_json(self) -> str:
         """Canonical JSON of everything that can change the answer; the request's part of a cache key."""
-        fields = {
-            "messages": [[m.role, m.content] for m in self.messages],
+        fields: dict[str, Any] = {
+            "messages": [message.as_json() for message in self.messages],
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             "seed": self.seed if self.temperature > 0 else None,
@@ -86,6 +124,12 @@ class ChatRequest:
             "json_schema": self.json_schema,
             "repeat": self.repeat,
         }
+        # Only where they are used: answers that were paid for before these fields existed keep their keys.
+        if self.tools:
+            fields["tools"] = [[tool.name, tool.description, tool.parameters] for tool in self.tools]
+            fields["tool_choice"] = self.tool_choice
+        if self.logprobs:
+            fields["logprobs"] = True
         return json.dumps(fields, ensure_ascii=False, sort_keys=True)
 
 
@@ -94,7 +138,7 @@ def request_key(fingerprint: str, request: ChatRequest) -> str:
     return hashlib.sha256(f"{fingerprint}\n{request.as_json()}".encode()).hexdigest()
 
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +151,10 @@ class ChatResponse:
     """What a user would wait: measured for one request, or, where requests are computed in batches, the machine
     time of its tokens at the rates measured on this machine."""
     finish_reason: FinishReason = "stop"
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprob: float | None = None
+    """Natural logarithm of the answer's probability under greedy decoding, among the answers that `choices` or
+    `json_schema` allow; None when it was not asked for or the backend cannot tell."""
     cached: bool = False
     """True when the response cache answered; `usage` and `seconds` are then those measured when it was paid for."""
 
@@ -140,6 +188,10 @@ class ChatModel(Protocol):
     def billed(self) -> bool:
         """True when a call spends money that leaves the house."""
 
+    @property
+    def native_tools(self) -> bool:
+        """True when requests may carry `tools`; other models are asked for calls in a prompted form."""
+
     def price(self, usage: Usage) -> float | None:
         """Dollars for this usage at today's prices, None when unknown."""
 
@@ -172,6 +224,33 @@ class Embedder(Protocol):
 
     async def aclose(self) -> None:
         """Let go of memory and connections."""
+
+
+class Reranker(Protocol):
+    """A cross-encoder: scores how well each text answers a query. Raises as ChatModel does."""
+
+    @property
+    def name(self) -> str:
+        """`backend/model`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Everything about the model that can change a score."""
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> Reranking:
+        """Score the texts, in order; higher is better."""
+
+    async def aclose(self) -> None:
+        """Let go of memory and connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reranking:
+    """Scores of shape (texts,), in the order of the texts."""
+
+    scores: tuple[float, ...]
+    usage: Usage
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

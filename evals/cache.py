@@ -41,6 +41,11 @@ class CachedChat:
         """Whether the model behind spends money."""
         return self._chat.billed
 
+    @property
+    def native_tools(self) -> bool:
+        """Whether the model behind takes tools."""
+        return self._chat.native_tools
+
     def price(self, usage: Usage) -> float | None:
         """The price of the model behind."""
         return self._chat.price(usage)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backends.errors import AdvisorError, RequestError
-from backends.meter import Meter
-from backends.types import ChatModel, Embedder
-from evals.scorers.base import Scorer
+from backends.meter import Helpers, Meter
+from backends.types import ChatModel, ChatRequest, Usage
+from evals.scorers.base import AnyScorer, ModelScorer
 from evals.store import Store
 from evals.task import Sample, Split
 from evals.trial import Trial
@@ -31,24 +31,35 @@ class Work:
     candidate: str
     solve: Solve
     chat: ChatModel
-    embedder: Embedder | None
     split: Split
     variant: str = ""
     repeat: int = 0
     """Which repetition on the same samples; repetitions are told apart by their variant too."""
+    helpers: Helpers = field(default_factory=Helpers)
+    """Other models the candidate may ask."""
+    rewrite: Callable[[ChatRequest], ChatRequest] | None = None
+    """Changes every request, for an ablation: another temperature, say."""
 
 
 class Runner:
     """Evaluates work and remembers trials; what a run already holds is not evaluated again."""
 
     def __init__(
-        self, store: Store, run_id: str, scorer: Scorer, observe: TrialObserver, concurrency: int = 64
+        self,
+        store: Store,
+        run_id: str,
+        scorer: AnyScorer,
+        observe: TrialObserver,
+        concurrency: int = 64,
+        scoring: Callable[[], Meter] | None = None,
     ) -> None:
+        """`scoring` makes the meter of a scorer that asks models, one a trial."""
         self._store = store
         self._run_id = run_id
         self._scorer = scorer
         self._observe = observe
         self._concurrency = concurrency
+        self._scoring = scoring
         self._known: dict[tuple[str, str, str], dict[str, Trial]] = {}
 
     async def run(self, work: Work, samples: Sequence[Sample]) -> list[Trial]:
@@ -75,11 +86,18 @@ class Runner:
             self._observe(trial)
 
     async def _trial(self, work: Work, sample: Sample) -> Trial:
-        meter = Meter(work.chat, work.embedder, work.repeat)
+        meter = Meter(work.chat, repeat=work.repeat, helpers=work.helpers, rewrite=work.rewrite)
+        judging = None
         output = score = error = None
         try:
             output = await work.solve(sample, meter)
-            score = self._scorer(output, sample)
+            if isinstance(self._scorer, ModelScorer):
+                if self._scoring is None:
+                    raise AssertionError("a scorer that asks models needs a meter")
+                judging = self._scoring()
+                score = await self._scorer.score(output, sample, judging)
+            else:
+                score = self._scorer(output, sample)
         except RequestError as problem:
             error = str(problem)
         except AdvisorError:
@@ -98,6 +116,8 @@ class Runner:
             cached_requests=meter.cached_requests,
             response_keys=tuple(meter.response_keys),
             variant=work.variant,
+            steps=tuple(meter.steps),
+            scoring=Usage() if judging is None else judging.usage,
         )
 
 

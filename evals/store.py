@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -16,14 +16,15 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 
 from backends.errors import InputError, Problem, WorkspaceError
-from backends.types import ChatResponse, FinishReason, FloatArray, Usage
+from backends.meter import Step
+from backends.types import ChatResponse, FinishReason, FloatArray, ToolCall, Usage
 from evals.task import Split
 from evals.trial import Score, Trial
 
 RunKind = Literal["run", "compare"]
 RunStatus = Literal["running", "done", "interrupted", "failed"]
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE runs (
     id TEXT PRIMARY KEY, created TEXT NOT NULL, kind TEXT NOT NULL, scenario TEXT NOT NULL,
@@ -33,7 +34,7 @@ CREATE TABLE trials (
     run_id TEXT NOT NULL REFERENCES runs(id), candidate TEXT NOT NULL, variant TEXT NOT NULL, split TEXT NOT NULL,
     sample_id TEXT NOT NULL, output TEXT, score REAL, reason TEXT, error TEXT, usage TEXT NOT NULL,
     seconds REAL NOT NULL, cached_requests INTEGER NOT NULL, response_keys TEXT NOT NULL,
-    created TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+    created TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), steps TEXT, scoring TEXT,
     PRIMARY KEY (run_id, candidate, variant, split, sample_id)) STRICT, WITHOUT ROWID;
 CREATE TABLE fits (
     run_id TEXT NOT NULL REFERENCES runs(id), candidate TEXT NOT NULL, record TEXT NOT NULL,
@@ -41,11 +42,20 @@ CREATE TABLE fits (
 CREATE TABLE responses (
     key TEXT PRIMARY KEY, model TEXT NOT NULL, request TEXT NOT NULL, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
     usage TEXT NOT NULL, seconds REAL NOT NULL, billed_usd REAL NOT NULL, run_id TEXT NOT NULL,
-    created TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) STRICT, WITHOUT ROWID;
+    created TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), tool_calls TEXT, logprob REAL)
+    STRICT, WITHOUT ROWID;
 CREATE TABLE embeddings (
     key TEXT PRIMARY KEY, vector BLOB NOT NULL, usage TEXT NOT NULL, seconds REAL NOT NULL, run_id TEXT NOT NULL)
     STRICT, WITHOUT ROWID;
 """
+
+_SINCE_1 = """
+ALTER TABLE trials ADD COLUMN steps TEXT;
+ALTER TABLE trials ADD COLUMN scoring TEXT;
+ALTER TABLE responses ADD COLUMN tool_calls TEXT;
+ALTER TABLE responses ADD COLUMN logprob REAL;
+"""
+"""What a file of format 1 lacks."""
 
 _REMEDIES = {
     "full": "Free some disk space, then go on with --resume; nothing that was paid for is lost.",
@@ -114,13 +124,14 @@ class Store:
         # NORMAL survives a killed process; only a power cut can lose the last commits.
         self._execute("PRAGMA synchronous = NORMAL")
         (version,) = self._execute("PRAGMA user_version").fetchone()
-        if version == 0:
+        changes = {0: _SCHEMA, 1: _SINCE_1, _VERSION: ""}.get(version)
+        if changes:
             self._execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA.split(";"):
+            for statement in changes.split(";"):
                 self._execute(statement)
             self._execute(f"PRAGMA user_version = {_VERSION}")
             self._execute("COMMIT")
-        elif version != _VERSION:
+        elif changes is None:
             raise WorkspaceError(
                 f"{self.path}: written by another version of advisor (format {version}, this one reads {_VERSION}). "
                 "Choose another folder with --workspace."
@@ -181,7 +192,8 @@ class Store:
         score = trial.score
         self._execute(
             "INSERT INTO trials (run_id, candidate, variant, split, sample_id, output, score, reason, error, usage,"
-            " seconds, cached_requests, response_keys) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " seconds, cached_requests, response_keys, steps, scoring)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 run_id,
                 trial.candidate,
@@ -196,6 +208,8 @@ class Store:
                 trial.seconds,
                 trial.cached_requests,
                 json.dumps(trial.response_keys),
+                _pack_steps(trial.steps),
+                None if trial.scoring == Usage() else _pack_usage(trial.scoring),
             ),
         )
 
@@ -208,7 +222,8 @@ class Store:
         where = "".join(f" AND {column} = ?" for column in narrowed)
         rows = self._execute(
             "SELECT candidate, split, sample_id, output, score, reason, error, usage, seconds, cached_requests,"
-            f" response_keys, variant FROM trials WHERE run_id = ?{where} ORDER BY candidate, split, sample_id",
+            " response_keys, variant, steps, scoring FROM trials"
+            f" WHERE run_id = ?{where} ORDER BY candidate, split, sample_id",
             (run_id, *narrowed.values()),
         )
         return [_trial(row) for row in rows]
@@ -234,7 +249,7 @@ class Store:
         """Remember an answer; `billed_usd` is what left the house for it."""
         self._execute(
             "INSERT OR IGNORE INTO responses (key, model, request, text, finish_reason, usage, seconds, billed_usd,"
-            " run_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " run_id, tool_calls, logprob) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 key,
                 model,
@@ -245,18 +260,22 @@ class Store:
                 response.seconds,
                 billed_usd,
                 run_id,
+                json.dumps([[c.name, c.arguments, c.id] for c in response.tool_calls]) if response.tool_calls else None,
+                response.logprob,
             ),
         )
 
     def response(self, key: str) -> ChatResponse | None:
         """A remembered answer, marked as cached, or None."""
         row = self._execute(
-            "SELECT text, usage, seconds, finish_reason FROM responses WHERE key = ?", (key,)
+            "SELECT text, usage, seconds, finish_reason, tool_calls, logprob FROM responses WHERE key = ?", (key,)
         ).fetchone()
         if row is None:
             return None
-        finish: FinishReason = "length" if row[3] == "length" else "stop"
-        return ChatResponse(row[0], _unpack_usage(row[1]), row[2], finish, cached=True)
+        text, usage, seconds, finish, calls, logprob = row
+        assert finish in get_args(FinishReason)
+        made = tuple(ToolCall(*call) for call in json.loads(calls or "[]"))
+        return ChatResponse(text, _unpack_usage(usage), seconds, finish, made, logprob, cached=True)
 
     def request(self, key: str) -> str | None:
         """The request behind a remembered answer, as canonical JSON."""
@@ -308,13 +327,24 @@ def _unpack_usage(text: str) -> Usage:
     return Usage(*json.loads(text))
 
 
+def _pack_steps(steps: Sequence[Step]) -> str | None:
+    if not steps:
+        return None
+    return json.dumps([[step.name, step.output, _pack_usage(step.usage), step.seconds] for step in steps])
+
+
+def _unpack_steps(text: str | None) -> tuple[Step, ...]:
+    return tuple(Step(name, output, _unpack_usage(used), took) for name, output, used, took in json.loads(text or "[]"))
+
+
 def _run(row: tuple[Any, ...]) -> RunRow:
     run = RunRow(*row)
     return replace(run, options=json.loads(row[6]))
 
 
 def _trial(row: tuple[Any, ...]) -> Trial:
-    candidate, split, sample_id, output, score, reason, error, usage, seconds, cached, keys, variant = row
+    candidate, split, sample_id, output, score, reason, error, usage, seconds, cached, keys, variant, *rest = row
+    steps, scoring = rest
     assert split in get_args(Split)
     return Trial(
         candidate=candidate,
@@ -328,4 +358,6 @@ def _trial(row: tuple[Any, ...]) -> Trial:
         cached_requests=cached,
         response_keys=tuple(json.loads(keys)),
         variant=variant,
+        steps=_unpack_steps(steps),
+        scoring=Usage() if scoring is None else _unpack_usage(scoring),
     )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
+
+from backends.types import Tool
 
 Split = Literal["train", "dev", "test"]
 
@@ -21,6 +24,45 @@ class Sample:
     group: str | None = None
     """The cluster the sample was drawn in (a document, a customer), or None."""
 
+    @property
+    def gold_documents(self) -> tuple[str, ...]:
+        """Ids of the documents that hold the answer; empty when the data do not say."""
+        return tuple(map(str, self.metadata.get("supporting_doc_ids") or ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text that may be retrieved."""
+
+    id: str
+    text: str
+    title: str = ""
+    kind: Literal["text", "markdown"] = "text"
+    """How its structure shows: by blank lines, or by headings too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Toolbox:
+    """The tools of a task."""
+
+    tools: tuple[Tool, ...]
+    source: Path | None = None
+    """The user's `tools.py` whose functions are run, in a process of their own; None when only calls are scored."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainStep:
+    """One prompt of a chain, as the scenario declares it."""
+
+    name: str
+    prompt: str
+    """May hold `{input}` and `{name}` of earlier steps."""
+    model: str | None = None
+    """Asked in place of the candidate's own."""
+    choices: tuple[str, ...] = ()
+    json_schema: str | None = None
+    max_tokens: int | None = None
+
 
 @dataclass(frozen=True)
 class Task:
@@ -35,6 +77,11 @@ class Task:
     """The closed answer set; empty when answers are open."""
     output_schema: str | None = None
     """JSON Schema of the answer, as canonical JSON text, or None."""
+    documents: tuple[Document, ...] = ()
+    """What may be retrieved; ids are unique."""
+    tools: Toolbox | None = None
+    chain: tuple[ChainStep, ...] = ()
+    """The steps the scenario declares; empty when the default chains are to be tried."""
 
     def split(self, name: Split) -> tuple[Sample, ...]:
         """The samples of one split."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from backends.meter import Step
 from backends.types import Usage
 from evals.task import Split
+
+FITTING = "fit: "
+"""Beginning of the variant of trials by which a technique chose its own settings: fitting cost."""
+ABLATION = "ablation: "
+"""Beginning of the variant of trials that a diagnosis made: evaluation, seen by no verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +49,8 @@ class Trial:
     """Keys of the responses in the store, in call order."""
     variant: str = ""
     """Which trial of this candidate on this sample, where there are several: hyperparameters tried on dev, a
-    repetition, the fresh look at a pick; empty for the trial that counts."""
+    repetition, the fresh look at a pick, an ablation; empty for the trial that counts."""
+    steps: tuple[Step, ...] = ()
+    """Named parts of the work, where the candidate has any: the prompts of a chain, a retrieval, a tool's call."""
+    scoring: Usage = field(default_factory=Usage)
+    """What a scorer that asks models used; evaluation, not serving."""

@@ -16,8 +16,20 @@ import evals
 
 ROOT = Path(__file__).parent.parent
 ALLOWED = {"backends": {"backends"}, "evals": {"backends", "evals"}, "advisor": {"backends", "evals", "advisor"}}
-HEAVY = {"torch", "transformers", "peft", "trl", "datasets", "faiss", "sentence_transformers", "openai", "ray"}
-LEAVES = {"advisor/techniques/neighbours.py", "backends/local"}
+HEAVY = {
+    *("torch", "transformers", "peft", "trl", "datasets", "faiss", "sentence_transformers", "openai", "ray"),
+    *("bm25s", "gepa", "genai_prices", "nltk", "pypdf", "rouge_score", "sacrebleu", "tiktoken"),
+}
+LEAVES = {
+    "advisor/retrieval/bm25.py",
+    "advisor/retrieval/vectors.py",
+    "advisor/techniques/evolution.py",
+    "advisor/techniques/neighbours.py",
+    "backends/local",
+    "backends/openai",
+    "evals/pdf.py",
+    "evals/scorers/overlap.py",
+}
 
 
 def imports(source: str) -> Iterator[str]:

@@ -41,7 +41,7 @@ def runner(store: Store, seen: list[Trial] | None = None) -> Runner:
 
 async def test_trials_come_back_in_the_order_of_the_samples(store: Store) -> None:
     seen: list[Trial] = []
-    trials = await runner(store, seen).run(Work("c", ask, echo(), None, "test"), SAMPLES[::-1])
+    trials = await runner(store, seen).run(Work("c", ask, echo(), "test"), SAMPLES[::-1])
     assert [trial.sample_id for trial in trials] == ["s4", "s3", "s2", "s1", "s0"]
     assert all(trial.score is not None and trial.score.value == 1.0 for trial in trials)
     assert len(seen) == 5
@@ -65,7 +65,7 @@ async def test_what_goes_wrong_with_one_sample_is_a_trial_with_its_cost(
             raise raised
         return text
 
-    trials = await runner(store).run(Work("c", solve, echo(), None, "test"), SAMPLES)
+    trials = await runner(store).run(Work("c", solve, echo(), "test"), SAMPLES)
     failed = trials[2]
     assert (failed.error, failed.score, failed.output) == (recorded, None, None)
     assert failed.usage.requests == 1
@@ -82,12 +82,12 @@ async def test_what_goes_wrong_with_every_sample_stops_the_run(store: Store, rai
         return await ask(sample, models)
 
     with pytest.raises(type(raised), match=str(raised)):
-        await runner(store).run(Work("c", solve, echo(), None, "test"), SAMPLES)
+        await runner(store).run(Work("c", solve, echo(), "test"), SAMPLES)
     assert "s2" not in {trial.sample_id for trial in store.trials("r1")}
 
 
 async def test_a_trial_in_the_store_is_not_evaluated_again(store: Store) -> None:
-    work = Work("c", ask, echo(), None, "test")
+    work = Work("c", ask, echo(), "test")
     before = await runner(store).run(work, SAMPLES[:3])
     seen: list[Trial] = []
     after = await runner(store, seen).run(work, SAMPLES)
@@ -96,6 +96,6 @@ async def test_a_trial_in_the_store_is_not_evaluated_again(store: Store) -> None
 
 
 async def test_the_store_refuses_a_second_evaluation(store: Store) -> None:
-    (trial,) = await runner(store).run(Work("c", ask, echo(), None, "test"), SAMPLES[:1])
+    (trial,) = await runner(store).run(Work("c", ask, echo(), "test"), SAMPLES[:1])
     with pytest.raises(sqlite3.IntegrityError):
         store.add_trial("r1", trial)

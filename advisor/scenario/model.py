@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from advisor.goal import Goal
-from evals.scorers.base import Scorer
+from evals.scorers.base import AnyScorer
 from evals.task import Task
 
 Volatility = Literal["static", "monthly", "weekly", "daily", "realtime"]
@@ -85,7 +85,7 @@ class Scenario:
     name: str
     description: str
     task: Task
-    scorer: Scorer
+    scorer: AnyScorer
     scorer_name: str
     """The scorer as the scenario writes it, options included."""
     goal: Goal

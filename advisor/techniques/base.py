@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 from backends.meter import Meter
 from backends.types import TunedModel, TuneJob
+from evals.runner import Solve
 from evals.task import Sample, Task
+from evals.trial import Trial
 
 STATE_FILE = "fitted.json"
 
@@ -24,8 +26,40 @@ class FitContext:
     seed: int
     adapters: Path
     """Folder in which tuned models are kept, one folder each."""
+    indexes: Path
+    """Folder in which indexes of documents are kept, one folder each, named by the hash of what they hold."""
     tune: Callable[[TuneJob], Awaitable[TunedModel]]
     """Runs a fine-tuning job on the scenario's tuner."""
+    trials: Callable[[str, Solve, Sequence[Sample]], Awaitable[list[Trial]]]
+    """Tries one choice, named by the first argument, on train or dev samples with the scenario's scorer; metered as
+    fitting cost, stored, and not paid for again on resume. The same name must always mean the same choice."""
+    note: Callable[[str, int, int], None] = lambda what, done, total: None
+    """Tells the user where a long fit is: what is done, how much of how much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Right intermediate results handed to a candidate, to see whether it fails without them."""
+
+    documents: tuple[str, ...] | None = None
+    """Ids of the documents to read, in place of a retrieval."""
+    tool_results: tuple[str, ...] | None = None
+    """What the tools gave, in place of calls."""
+    steps: tuple[str, ...] | None = None
+    """Outputs of the first steps of a chain, in their order."""
+
+
+GivenKind = Literal["documents", "tool_results", "steps"]
+
+
+@runtime_checkable
+class Ablatable(Protocol):
+    """A Fitted technique that can be helped out, for a diagnosis."""
+
+    accepts: ClassVar[frozenset[GivenKind]]
+
+    async def solve_given(self, sample: Sample, models: Meter, given: Given) -> str:
+        """Answer one sample with what is given. Must not look at `sample.target`."""
 
 
 class Fitted(Protocol):
@@ -65,7 +99,19 @@ class Technique(Protocol):
     fitted: ClassVar[type[Fitted]]
 
     def unfit(self, task: Task) -> str | None:
-        """Why this technique makes no sense for the task, or None."""
+        """Why this technique cannot be used on the task, or None."""
+
+    def skip(self, task: Task) -> str | None:
+        """Why `techniques: auto` leaves it out although it could be used, or None."""
+        return None
+
+    def suits(self, task: Task) -> str:
+        """Why `techniques: auto` takes it, in half a sentence about the task."""
+        return "every task has instructions"
+
+    def others(self, task: Task) -> tuple[str, ...]:
+        """Names of chat models it asks besides the candidate's own."""
+        return ()
 
     async def fit(self, task: Task, context: FitContext) -> Fitted:
         """Learn from `task.train` (and choose on `task.dev`); `task.test` is out of bounds."""

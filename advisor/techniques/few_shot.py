@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from advisor.techniques.base import FitContext, read_state, write_state
+from advisor.techniques.base import FitContext, Technique, read_state, write_state
 from advisor.techniques.prompt import Demonstration, Prompt
 from backends.meter import Meter
 from evals.task import Sample, Task
@@ -53,7 +53,7 @@ class FittedFewShot:
 
 
 @dataclass(frozen=True, slots=True)
-class FewShot:
+class FewShot(Technique):
     """Show `k` fixed examples, spread evenly over the answers that occur in train."""
 
     name: ClassVar[str] = "few_shot"
@@ -72,6 +72,10 @@ class FewShot:
     def unfit(self, task: Task) -> str | None:
         """Needs an example to show."""
         return None if task.train else "there are no train samples to show"
+
+    def suits(self, task: Task) -> str:
+        """Examples are at hand."""
+        return f"{len(task.train)} train samples can be shown"
 
     async def fit(self, task: Task, context: FitContext) -> FittedFewShot:
         """Choose the examples: stratified by answer, at random within one answer."""

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from advisor.techniques.base import FitContext, read_state, write_state
+from advisor.techniques.base import FitContext, Technique, read_state, write_state
 from advisor.techniques.prompt import Prompt
 from backends.meter import Meter
 from backends.types import Message, TunedModel, TuneJob
@@ -60,7 +60,7 @@ class FittedFineTune:
 
 
 @dataclass(frozen=True, slots=True)
-class FineTune:
+class FineTune(Technique):
     """Tune `base` on the train samples."""
 
     name: ClassVar[str] = "fine_tune"
@@ -78,6 +78,10 @@ class FineTune:
     def unfit(self, task: Task) -> str | None:
         """Needs something to learn from (providers ask for at least 10 examples)."""
         return None if len(task.train) >= 10 else f"{len(task.train)} train samples are too few to tune on"
+
+    def suits(self, task: Task) -> str:
+        """There is something to learn from."""
+        return f"{len(task.train)} train samples can be learnt from, when nothing cheaper meets the target"
 
     async def fit(self, task: Task, context: FitContext) -> FittedFineTune:
         """Train; the dev samples choose the epoch that is kept."""

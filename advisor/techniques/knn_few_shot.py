@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from advisor.techniques.base import FitContext, read_state, write_state
+from advisor.techniques.base import FitContext, Technique, read_state, write_state
 from advisor.techniques.prompt import Demonstration, Prompt
 from backends.extras import require
 from backends.meter import Meter
@@ -69,7 +69,7 @@ class FittedKnnFewShot:
 
 
 @dataclass(frozen=True, slots=True)
-class KnnFewShot:
+class KnnFewShot(Technique):
     """Show the `k` train samples nearest to each input."""
 
     name: ClassVar[str] = "knn_few_shot"
@@ -90,6 +90,10 @@ class KnnFewShot:
         if len(task.train) > self.k:
             return None
         return f"{len(task.train)} train samples leave nothing to choose {self.k} from"
+
+    def suits(self, task: Task) -> str:
+        """There are more examples than fit a prompt."""
+        return f"{len(task.train)} train samples are a pool to choose from"
 
     async def fit(self, task: Task, context: FitContext) -> FittedKnnFewShot:
         """Embed and index the train inputs."""

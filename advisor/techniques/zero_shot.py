@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from advisor.techniques.base import FitContext, read_state, write_state
+from advisor.techniques.base import FitContext, Technique, read_state, write_state
 from advisor.techniques.prompt import Prompt
 from backends.meter import Meter
 from evals.task import Sample, Task
@@ -45,7 +45,7 @@ class FittedZeroShot:
 
 
 @dataclass(frozen=True, slots=True)
-class ZeroShot:
+class ZeroShot(Technique):
     """Ask with the scenario's instructions alone."""
 
     name: ClassVar[str] = "zero_shot"

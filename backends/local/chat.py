@@ -37,6 +37,8 @@ class LocalChat:
     """Implements ChatModel with transformers. Weights are loaded when they are first needed."""
 
     billed = False
+    native_tools = False
+    """Calls are asked for in a prompted form, whose grammar is enforced: valid whatever the model was trained on."""
 
     def __init__(self, name: str, place: Place, *, usd_per_hour: float | None, dtype: str | None = None) -> None:
         self._name = name

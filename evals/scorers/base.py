@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from backends.meter import Meter
 from evals.task import Sample
 from evals.trial import Score
 
@@ -26,6 +27,33 @@ class Scorer(Protocol):
 
     def __call__(self, output: str, sample: Sample) -> Score:
         """Score the answer; `reason` is one line a person can check the value by."""
+
+
+@runtime_checkable
+class ModelScorer(Protocol):
+    """A scorer that asks models: embeddings, a judge. What it asks counts as evaluation, never as serving."""
+
+    @property
+    def name(self) -> str:
+        """The name a scenario asks for it by."""
+
+    @property
+    def binary(self) -> bool:
+        """True when every value is 0 or 1."""
+
+    @property
+    def asks(self) -> str | None:
+        """The chat model it asks, None when it asks none."""
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it asks for embeddings."""
+
+    async def score(self, output: str, sample: Sample, models: Meter) -> Score:
+        """Score the answer. Raises ScorerError as Scorer does, RequestError when a model refuses."""
+
+
+AnyScorer = Scorer | ModelScorer
 
 
 class ScorerError(Exception):
