@@ -22,6 +22,16 @@ class Candidate:
     technique: Technique
     model: str
     """Name of the model it starts from; a tuned candidate answers with another."""
+    others: tuple[str, ...] = ()
+    """Further models it asks: steps of a chain, the dearer half of a cascade, a teacher."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A technique that is tried, and why."""
+
+    technique: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,8 @@ class Lineup:
     """Those that need no training, in the order the scenario names them."""
     tuning: tuple[Candidate, ...]
     """Those that train a model; they wait until the ladder escalates."""
+    chosen: tuple[Chosen, ...]
+    """One entry a technique, in the order of the candidates."""
     left_out: tuple[LeftOut, ...]
 
 
@@ -50,27 +62,41 @@ def lineup(scenario: Scenario) -> Lineup:
     """
     prompting: dict[str, Candidate] = {}
     tuning: dict[str, Candidate] = {}
+    chosen: dict[str, Chosen] = {}
     left_out = []
     specs = _specs(scenario)
     for name, parameters in specs:
         technique = registry.make(name, parameters)
-        reason = technique.unfit(scenario.task)
-        if technique.tunes and scenario.fine_tune.when == "never":
-            reason = "fine_tune.when is never"
+        reason = _against(technique, scenario)
         if reason:
             left_out.append(LeftOut(name, reason))
-        elif technique.tunes:
-            candidate = _candidate(technique, scenario.models[0])
-            tuning[candidate.id] = candidate
-        else:
-            prompting |= {one.id: one for one in (_candidate(technique, model) for model in scenario.models)}
+            continue
+        chosen.setdefault(name, Chosen(name, technique.suits(scenario.task)))
+        candidates = [_candidate(technique, model, scenario) for model in _models(technique, scenario)]
+        (tuning if technique.tunes else prompting).update({one.id: one for one in candidates})
     named = {name for name, _ in specs}
     left_out += [LeftOut(name, "not among the scenario's techniques") for name in registry.names() if name not in named]
-    found = Lineup(tuple(prompting.values()), tuple(tuning.values()), tuple(left_out))
+    found = Lineup(tuple(prompting.values()), tuple(tuning.values()), tuple(chosen.values()), tuple(left_out))
     problems = _problems(scenario, found)
     if problems:
         raise InputError(problems)
     return found
+
+
+def _against(technique: Technique, scenario: Scenario) -> str | None:
+    """Why a technique is not tried: it cannot be, or `auto` does not think it worth it."""
+    if technique.tunes and scenario.fine_tune.when == "never":
+        return "fine_tune.when is never"
+    asked_for = scenario.techniques is not None or technique.tunes
+    return technique.unfit(scenario.task) or (None if asked_for else technique.skip(scenario.task))
+
+
+def _models(technique: Technique, scenario: Scenario) -> tuple[str, ...]:
+    """The models a technique starts from: all, but for one that names its own and one that ends with the last."""
+    if technique.tunes:
+        return scenario.models[:1]
+    dear = getattr(technique, "dear", None)
+    return tuple(model for model in scenario.models if model != dear) or scenario.models
 
 
 def _problems(scenario: Scenario, found: Lineup) -> list[Problem]:
@@ -96,7 +122,17 @@ def _specs(scenario: Scenario) -> list[tuple[str, dict[str, Any]]]:
         specs = [(spec.name, dict(spec.params)) for spec in scenario.techniques]
     if not any(name == "fine_tune" for name, _ in specs):
         specs.append(("fine_tune", {}))
-    return [(name, _tuned(parameters, scenario) if name == "fine_tune" else parameters) for name, parameters in specs]
+    return [(name, _completed(name, parameters, scenario)) for name, parameters in specs]
+
+
+def _completed(name: str, parameters: Mapping[str, Any], scenario: Scenario) -> dict[str, Any]:
+    """Parameters that follow from the rest of the scenario, where they are not given."""
+    if name == "fine_tune":
+        return _tuned(parameters, scenario)
+    if name == "cascade" and len(scenario.models) > 1:
+        # Models are listed from cheap to dear; the last answers what the others are not sure of.
+        return {"dear": scenario.models[-1], **parameters}
+    return dict(parameters)
 
 
 def _tuned(parameters: Mapping[str, Any], scenario: Scenario) -> dict[str, Any]:
@@ -112,9 +148,10 @@ def _first_local(scenario: Scenario) -> str:
     return next((model for model in scenario.models if model.startswith(f"{backend}/")), scenario.models[0])
 
 
-def _candidate(technique: Technique, model: str) -> Candidate:
+def _candidate(technique: Technique, model: str, scenario: Scenario) -> Candidate:
     base = getattr(technique, "base", model)
-    return Candidate(f"{technique.name}{_shown(technique)}@{base}", technique, base)
+    others = tuple(name for name in technique.others(scenario.task) if name != base)
+    return Candidate(f"{technique.name}{_shown(technique)}@{base}", technique, base, others)
 
 
 def _shown(technique: Technique) -> str:

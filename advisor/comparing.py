@@ -8,15 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from advisor.candidates import Candidate
 from advisor.driver import by_cost
-from advisor.escalation import prepare_or_note
 from advisor.events import Stands
 from advisor.findings import Findings, outcome
 from advisor.goal import Goal
 from advisor.measure import Serving, serving
-from advisor.outcome import Comparison, Outcome
+from advisor.outcome import Comparison, Escalation, Outcome
+from advisor.pilot import Pilot
 from advisor.session import Prepared, Session
+from advisor.shortfalls import explain
 from advisor.standing import ArmStatus, Standing, Verdict
+from advisor.training import aftermath, prepare_or_note, train
 from backends.errors import BudgetError
 from evals.statistics import multiple
 from evals.statistics.dominance import Profile, dominators
@@ -25,6 +28,7 @@ from evals.statistics.types import FloatArray
 from evals.trial import Trial
 
 _BETA = 0.05
+_ASKED_FOR = "Fine-tuning was asked for."
 _WORDS: Mapping[ArmStatus, str] = {
     "certified": "its score is proved to reach the target.",
     "eliminated": "its score is proved to stay below target plus margin.",
@@ -70,11 +74,7 @@ async def compare_all(session: Session, findings: Findings) -> Outcome:
     trials: dict[str, list[list[Trial]]] = {}
     try:
         for candidate in candidates:
-            prepared = await prepare_or_note(session, candidate, findings.failed)
-            if prepared is not None:
-                findings.prepared[candidate.id] = prepared
-                trials[candidate.id] = [await _repeat(session, prepared, number) for number in range(session.repeats)]
-                session.observe(Stands(candidate.id, _judged(session, trials[candidate.id], len(candidates))))
+            await _evaluate(session, findings, candidate, trials, len(candidates))
     except BudgetError as error:
         findings.stopped = str(error)
     findings.prepared = {one.candidate.id: one for one in by_cost(list(findings.prepared.values()))}
@@ -84,16 +84,39 @@ async def compare_all(session: Session, findings: Findings) -> Outcome:
         {name: _judged(session, found, len(candidates)) for name, found in ordered.items()},
         tuple({"test": name, "alpha": alpha, "spent": True} for name in ordered),
     )
+    await explain(session, findings)
     scores = {name: _scores(found) for name, found in ordered.items()}
     groups = [sample.group for sample in session.order]
     return outcome(
         session,
-        "compare",
+        session.kind,
         findings,
         _pairs(scores, groups, session.seed),
         _dominated({name: serving(_flat(found)) for name, found in ordered.items()}, scores, groups, session),
         multiple.may_be_best(scores, seed=session.seed, alpha=session.scenario.goal.alpha, groups=groups),
     )
+
+
+async def _evaluate(
+    session: Session, findings: Findings, candidate: Candidate, trials: dict[str, list[list[Trial]]], family: int
+) -> None:
+    """Fit one candidate and run it on all samples; one that trains is looked into afterwards."""
+    piloted: Pilot | None = None
+    if candidate.technique.tunes:
+        trained = await train(session, findings, candidate, _ASKED_FOR)
+        if isinstance(trained, Escalation):
+            findings.escalation = trained
+            return
+        prepared, piloted = trained
+    else:
+        found = await prepare_or_note(session, candidate, findings.failed)
+        if found is None:
+            return
+        prepared = findings.prepared[candidate.id] = found
+    trials[candidate.id] = [await _repeat(session, prepared, number) for number in range(session.repeats)]
+    session.observe(Stands(candidate.id, _judged(session, trials[candidate.id], family)))
+    if candidate.technique.tunes:
+        findings.escalation = await aftermath(session, findings, prepared, piloted, _ASKED_FOR)
 
 
 async def _repeat(session: Session, prepared: Prepared, number: int) -> list[Trial]:

@@ -13,26 +13,33 @@ from typing import Any
 from advisor.candidates import lineup
 from advisor.comparing import compare_all
 from advisor.driver import arm, by_cost, climb
-from advisor.escalation import escalate, prepare_or_note
+from advisor.escalation import escalate
 from advisor.events import Event, Observer, Planned
 from advisor.findings import FRESH, Findings, outcome
+from advisor.judging import check_judge
 from advisor.ladder import Ladder
 from advisor.outcome import Outcome
 from advisor.report.build import build
+from advisor.report.card import write_card
 from advisor.report.files import write_report
 from advisor.resolution import resolution
 from advisor.scenario.load import load_scenario
 from advisor.scenario.model import Overrides, Scenario
 from advisor.session import Session
+from advisor.shortfalls import explain
 from advisor.standing import ValueGate
+from advisor.training import prepare_or_note
 from advisor.workspace import Workspace, new_run_id
 from backends import registry as backends
 from backends.errors import BudgetError, InputError, Problem
 from backends.hardware import detect
 from evals.cache import store_path
+from evals.scorers.base import ModelScorer
 from evals.store import RunKind, RunRow, RunStatus, Store
 
 EXIT_PICKED, EXIT_NONE_MET, EXIT_BUDGET = 0, 1, 3
+TUNE_TECHNIQUES = ("zero_shot", "fine_tune")
+"""What `tune` looks at: the model before and after."""
 _FRESH_SAMPLES = 200
 """Enough for an interval of a few points; about 5 % more spending where the pick is cheap ("fresh 200, Wilson")."""
 
@@ -72,6 +79,23 @@ def compare(
     return _execute("compare", scenario, Workspace(Path(workspace)), overrides or Overrides(), observe, resume)
 
 
+def tune(
+    scenario: str | Path,
+    workspace: str | Path = ".advisor",
+    overrides: Overrides | None = None,
+    observe: Observer = ignore,
+    resume: str | None = None,
+) -> Finished:
+    """Fine-tune without a climb: pilot, training, and the model before and after on all test samples.
+
+    Raises AdvisorError; what was paid for stays stored.
+    """
+    chosen = overrides or Overrides()
+    if resume is None:
+        chosen = replace(chosen, techniques=TUNE_TECHNIQUES)
+    return _execute("tune", scenario, Workspace(Path(workspace)), chosen, observe, resume)
+
+
 def _execute(
     kind: RunKind, path: str | Path, workspace: Workspace, overrides: Overrides, observe: Observer, resume: str | None
 ) -> Finished:
@@ -90,6 +114,7 @@ def _execute(
             found = asyncio.run(_sitting(kind, session))
             status, verdict, pick = ("interrupted" if found.stopped else "done"), found.verdict, found.pick
             report = build(row, scenario, found, resolution(scenario, lineup(scenario)), detect())
+            write_card(workspace, report)
             return Finished(report, write_report(workspace, report), _exit_code(found))
         except KeyboardInterrupt:
             # With the id, so that the message can say how to go on.
@@ -106,9 +131,16 @@ def billed_models(path: str | Path, overrides: Overrides | None = None) -> list[
     """The models of a scenario whose calls spend money that leaves the house. Raises InputError."""
     scenario = load_scenario(path, overrides)
     found = lineup(scenario)
-    names = dict.fromkeys(candidate.model for candidate in (*found.prompting, *found.tuning))
+    candidates = (*found.prompting, *found.tuning)
+    names = dict.fromkeys(name for candidate in candidates for name in (candidate.model, *candidate.others))
+    if isinstance(scenario.scorer, ModelScorer) and scenario.scorer.asks:
+        names[scenario.scorer.asks] = None
     settings = backends.Settings(usd_per_hour=scenario.usd_per_hour)
-    return [name for name in names if backends.open_chat(name, settings).billed]
+    billed = [name for name in names if backends.open_chat(name, settings).billed]
+    embeds = any(one.technique.embeds for one in candidates) or getattr(scenario.scorer, "embeds", False)
+    if embeds and backends.open_embedder(scenario.embedder, settings).billed:
+        billed.append(scenario.embedder)
+    return billed
 
 
 def _begin(
@@ -159,8 +191,11 @@ def _stored_overrides(row: RunRow, kind: RunKind, given: Overrides) -> Overrides
         name: tuple(value) if isinstance(value, list) else value for name, value in row.options.items()
     }
     stored = Overrides(**kept)
-    other = replace(given, budget_usd=None)
-    if other not in (Overrides(), replace(stored, budget_usd=None)):
+    same = replace(stored, budget_usd=None)
+    if kind == "tune":
+        # Not an option of that command.
+        same = replace(same, techniques=None)
+    if replace(given, budget_usd=None) not in (Overrides(), same):
         raise InputError(
             Problem(row.id, "a resumed run keeps its own options.", "Leave them out; only --budget-usd may be changed.")
         )
@@ -171,7 +206,12 @@ async def _sitting(kind: RunKind, session: Session) -> Outcome:
     async with session:
         findings = Findings(lineup(session.scenario))
         session.observe(_plan(session, findings))
-        if kind == "compare":
+        try:
+            findings.judge_check = await check_judge(session)
+        except BudgetError as error:
+            findings.stopped = str(error)
+            return outcome(session, kind, findings)
+        if kind != "run":
             return await compare_all(session, findings)
         try:
             await _climb_and_escalate(session, findings)
@@ -203,7 +243,9 @@ async def _climb_and_escalate(session: Session, findings: Findings) -> None:
         gate=_gate(session.scenario),
     )
     await climb(session, ladder, findings.prepared)
-    findings.escalation = await escalate(session, ladder, findings.lineup, findings.prepared, findings.failed)
+    await explain(session, findings)
+    findings.escalation = await escalate(session, ladder, findings)
+    await explain(session, findings)
     await _look_afresh(session, findings, ladder.picked)
 
 
@@ -226,4 +268,6 @@ def _gate(scenario: Scenario) -> ValueGate | None:
 def _exit_code(found: Outcome) -> int:
     if found.stopped is not None and found.pick is None:
         return EXIT_BUDGET
+    if found.kind == "tune":
+        return EXIT_PICKED if any(row.tuned and row.status == "certified" for row in found.rows) else EXIT_NONE_MET
     return EXIT_PICKED if found.pick is not None or found.kind == "compare" else EXIT_NONE_MET

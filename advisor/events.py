@@ -72,6 +72,14 @@ class Escalating:
 
 
 @dataclass(frozen=True, slots=True)
+class Piloting:
+    """A model is about to be trained on a fraction of the train split, to forecast what the whole will reach."""
+
+    candidate: str
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
 class Tuning:
     """A training step is done."""
 
@@ -79,5 +87,5 @@ class Tuning:
     progress: TuneProgress
 
 
-Event = Planned | Fitting | Choosing | Diagnosing | Evaluated | Stands | Escalating | Tuning
+Event = Planned | Fitting | Choosing | Diagnosing | Evaluated | Stands | Escalating | Piloting | Tuning
 Observer = Callable[[Event], None]

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from advisor.candidates import Candidate, Lineup
-from advisor.measure import serving
+from advisor.diagnosis.causes import Diagnosis
+from advisor.fitting import FitCost
+from advisor.judging import JudgeCheck
+from advisor.measure import serving, step_costs
 from advisor.outcome import CandidateStatus, Comparison, Escalation, Outcome, Row, Spent
+from advisor.retrieval.metrics import retrieval_quality
 from advisor.session import Prepared, Session
 from advisor.standing import Outlook, Standing, Verdict
-from backends.types import Usage
+from backends.types import Usage, add_known
 from evals.statistics.display import score_interval
 from evals.statistics.reliability import pass_hat
 from evals.statistics.types import Interval
+from evals.store import RunKind
 from evals.trial import ABLATION, FITTING, Trial
 
 
@@ -61,12 +66,22 @@ class Findings:
     judge: Judge | None = None
     """The ladder of a run, or the judge of a comparison; None until one stands."""
     escalation: Escalation | None = None
+    stopped_by_pilot: dict[str, str] = field(default_factory=dict)
+    """Tuned candidates whose full training the forecast advised against, and what it said."""
+    pilot_costs: dict[str, FitCost] = field(default_factory=dict)
+    """What their pilots took."""
+    diagnoses: dict[str, Diagnosis] = field(default_factory=dict)
+    """Of candidates that fell short."""
+    judge_check: JudgeCheck | None = None
+    """The judge behind the scores, where there is one."""
+    undiagnosed: str | None = None
+    """Why some that fell short were not looked into."""
     stopped: str | None = None
 
 
 def outcome(
     session: Session,
-    kind: Literal["run", "compare"],
+    kind: RunKind,
     findings: Findings,
     comparisons: Sequence[Comparison] = (),
     dominated_by: Mapping[str, tuple[str, ...]] | None = None,
@@ -84,6 +99,7 @@ def outcome(
         rows=tuple(
             _row(by_id[one], session, findings, [trial for trial in trials if trial.candidate == one]) for one in order
         ),
+        chosen=findings.lineup.chosen,
         left_out=findings.lineup.left_out,
         comparisons=tuple(comparisons),
         dominated_by=dominated_by or {},
@@ -92,6 +108,8 @@ def outcome(
         ledger=() if judge is None else judge.ledger,
         spent=_spent(session, findings, trials),
         outlook=None if judge is None else judge.outlook(),
+        judge_check=findings.judge_check,
+        undiagnosed=findings.undiagnosed,
         stopped=findings.stopped,
     )
 
@@ -102,6 +120,7 @@ def _candidates(lineup: Lineup) -> tuple[Candidate, ...]:
 
 def _row(candidate: Candidate, session: Session, findings: Findings, trials: Sequence[Trial]) -> Row:
     prepared = findings.prepared.get(candidate.id)
+    cost = prepared.cost if prepared else findings.pilot_costs.get(candidate.id, FitCost(Usage(), 0.0))
     status, reason, standing = _status(candidate, findings)
     trials = [trial for trial in trials if not trial.variant.startswith(FITTING)]
     tested = [trial for trial in trials if trial.split == "test" and not trial.variant.startswith(ABLATION)]
@@ -121,11 +140,14 @@ def _row(candidate: Candidate, session: Session, findings: Findings, trials: Seq
         pass_hat=_pass_hat(tested, session),
         test=test,
         dev=serving([trial for trial in trials if trial.split == "dev" and not trial.variant]),
-        fit=prepared.cost.usage if prepared else Usage(),
-        fit_seconds=prepared.cost.seconds if prepared else 0.0,
+        fit=cost.usage,
+        fit_seconds=cost.seconds,
         evaluation=sum((trial.usage + trial.scoring for trial in trials), Usage()),
         evaluation_seconds=sum(trial.seconds for trial in trials),
         parameters=prepared.fitted.parameters if prepared else {},
+        steps=step_costs(tested),
+        retrieval=retrieval_quality(tested, session.order),
+        diagnosis=findings.diagnoses.get(candidate.id),
     )
 
 
@@ -167,6 +189,8 @@ def _pass_hat(tested: Sequence[Trial], session: Session) -> dict[int, float] | N
 def _status(candidate: Candidate, findings: Findings) -> tuple[CandidateStatus, str, Standing | None]:
     if candidate.id in findings.failed:
         return "failed", findings.failed[candidate.id], None
+    if candidate.id in findings.stopped_by_pilot:
+        return "skipped", findings.stopped_by_pilot[candidate.id], None
     if candidate.id not in findings.prepared or findings.judge is None:
         if findings.stopped is not None:
             return "skipped", "the budget ended before it was tested.", None
@@ -185,13 +209,8 @@ def _status(candidate: Candidate, findings: Findings) -> tuple[CandidateStatus, 
 def _spent(session: Session, findings: Findings, trials: Sequence[Trial]) -> Spent:
     """What was asked of models in this run, cached answers apart, and training that was not found done."""
     asked = session.store.asked(session.run_id)
-    training = Usage()
-    for prepared in findings.prepared.values():
-        tuned = getattr(prepared.fitted, "model", None)
-        if tuned is not None and not tuned.cached:
-            training += Usage(cost_usd=tuned.cost_usd)
     return Spent(
-        usd=(asked + training).cost_usd,
+        usd=add_known(asked.cost_usd, session.store.trained_usd(session.run_id)),
         seconds=session.total_seconds,
         requests=asked.requests,
         cached_requests=sum(trial.cached_requests for trial in trials if not trial.variant.startswith(FITTING))

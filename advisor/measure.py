@@ -27,6 +27,40 @@ class Serving:
     p95_seconds: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """What one named part of a request takes, on average over all answered requests. Unknown is None."""
+
+    name: str
+    share: float
+    """Of requests that take this step at all."""
+    input_tokens: float
+    output_tokens: float
+    usd_per_1k_requests: float | None
+    seconds: float
+
+
+def step_costs(trials: Sequence[Trial]) -> tuple[StepCost, ...]:
+    """Cost of each step over trials that were answered, in the order in which steps are first met."""
+    answered = [trial for trial in trials if trial.error is None]
+    names = dict.fromkeys(step.name for trial in answered for step in trial.steps)
+    return tuple(_step_cost(name, answered) for name in names)
+
+
+def _step_cost(name: str, answered: Sequence[Trial]) -> StepCost:
+    found = [step for trial in answered for step in trial.steps if step.name == name]
+    total = sum((step.usage for step in found), Usage())
+    n = len(answered)
+    return StepCost(
+        name=name,
+        share=sum(any(step.name == name for step in trial.steps) for trial in answered) / n,
+        input_tokens=total.input_tokens / n,
+        output_tokens=total.output_tokens / n,
+        usd_per_1k_requests=None if total.cost_usd is None else 1000 * total.cost_usd / n,
+        seconds=sum(step.seconds for step in found) / n,
+    )
+
+
 def serving(trials: Sequence[Trial]) -> Serving:
     """Summarise trials; where none was answered, everything but the counts is unknown."""
     answered = [trial for trial in trials if trial.error is None]

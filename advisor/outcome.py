@@ -6,11 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from advisor.candidates import LeftOut
-from advisor.measure import Serving
+from advisor.candidates import Chosen, LeftOut
+from advisor.diagnosis.causes import Diagnosis
+from advisor.judging import JudgeCheck
+from advisor.measure import Serving, StepCost
+from advisor.pilot import Pilot
+from advisor.retention.forgetting import Forgetting
+from advisor.retrieval.metrics import RetrievalQuality
 from advisor.standing import Outlook, Verdict
-from backends.types import Usage
+from backends.types import Parity, Usage
 from evals.statistics.sequential import Interval
+from evals.store import RunKind
 
 CandidateStatus = Literal["certified", "eliminated", "hopeless", "unresolved", "not_needed", "skipped", "failed"]
 
@@ -46,6 +52,12 @@ class Row:
     """All dev and test trials together."""
     evaluation_seconds: float
     parameters: Mapping[str, Any]
+    steps: tuple[StepCost, ...]
+    """What the named parts of one request take, in the order they are met; empty where it has none."""
+    retrieval: RetrievalQuality | None
+    """How well it found the gold documents; None without a retrieval or without gold."""
+    diagnosis: Diagnosis | None
+    """Why it fell short, where that was looked into."""
 
     @property
     def measured(self) -> Serving:
@@ -71,10 +83,17 @@ class Comparison:
 class Escalation:
     """Why fine-tuning was or was not tried, and what came of it."""
 
-    decision: Literal["tuned", "failed", "not_allowed", "not_reached"]
+    decision: Literal["tuned", "stopped", "failed", "not_allowed", "not_reached"]
+    """stopped: the pilot's forecast advised against the full training."""
     reason: str
     tuned: Mapping[str, Any] | None = None
     """Facts of the training: model, recipe, losses, seconds, dollars."""
+    pilot: Pilot | None = None
+    """None where there was nothing to forecast from."""
+    forgetting: Forgetting | None = None
+    """What the model lost of its general knowledge; None without a tuned model."""
+    parity: Parity | None = None
+    """Whether the tuned model answers alike in every form; None without one, or where it has one form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +111,13 @@ class Spent:
 class Outcome:
     """All findings of a run."""
 
-    kind: Literal["run", "compare"]
+    kind: RunKind
     verdict: Verdict
     pick: str | None
     rows: tuple[Row, ...]
     """In climbing order: cheapest first, tuned last."""
+    chosen: tuple[Chosen, ...]
+    """The techniques that were tried, and why."""
     left_out: tuple[LeftOut, ...]
     comparisons: tuple[Comparison, ...]
     dominated_by: Mapping[str, tuple[str, ...]]
@@ -109,6 +130,10 @@ class Outcome:
     spent: Spent
     outlook: Outlook | None = None
     """What would settle an undecided climb."""
+    judge_check: JudgeCheck | None = None
+    """The judge behind the scores, where there is one."""
+    undiagnosed: str | None = None
+    """Why some candidates that fell short were not looked into."""
     stopped: str | None = None
     """Why the run ended early (budget), or None."""
 

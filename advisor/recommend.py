@@ -10,6 +10,7 @@ from advisor.outcome import Outcome, Row
 from advisor.resolution import Resolution
 from advisor.scenario.model import Scenario
 from advisor.standing import Outlook
+from evals.scorers.judge import JUDGE_WARNING
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ def advise(scenario: Scenario, outcome: Outcome, resolved: Resolution, run_id: s
     """Put an outcome into words."""
     because = [_headline(scenario, outcome)]
     because += [_fate(row) for row in outcome.rows if row.id != outcome.pick]
+    because += [_why_short(row) for row in outcome.rows if row.diagnosis is not None and row.diagnosis.causes]
     if outcome.escalation is not None:
         because.append(outcome.escalation.reason)
     because += _tuned_economics(scenario, outcome)
@@ -122,6 +124,15 @@ def _fate(row: Row) -> str:
     return f"{row.id} {_FATES[row.status]}. {row.reason[:1].upper()}{row.reason[1:]}"
 
 
+def _why_short(row: Row) -> str:
+    """The commonest causes of a candidate's failures, those behind at least a tenth of them."""
+    assert row.diagnosis is not None
+    causes = sorted(row.diagnosis.causes, key=lambda cause: -cause.share)
+    main = [cause for cause in causes if cause.share >= 0.1][:3] or causes[:1]
+    named = ", ".join(f"{cause.cause.replace('_', ' ')} {percent(cause.share)}" for cause in main)
+    return f"Of {row.diagnosis.n_looked_at} failures of {row.id} looked into: {named}."
+
+
 def _tuned_economics(scenario: Scenario, outcome: Outcome) -> list[str]:
     even = tuned_break_even(scenario, outcome)
     if even is None:
@@ -166,11 +177,61 @@ def _risks(scenario: Scenario, outcome: Outcome, resolved: Resolution) -> list[R
         risks.append(
             Risk("not_available", "fine_tune.when is pays; economics do not decide yet, it was taken as needed.")
         )
+    probe = None if outcome.escalation is None else outcome.escalation.forgetting
+    if probe is not None and probe.high < 0:
+        risks.append(
+            Risk(
+                "forgetting",
+                f"The tuned model forgot: on {probe.n} general questions it fell from {probe.before:.2f} to "
+                f"{probe.after:.2f}. Use it for this task only.",
+            )
+        )
+    alike = None if outcome.escalation is None else outcome.escalation.parity
+    if alike is not None and alike.differing:
+        risks.append(
+            Risk(
+                "parity",
+                f"{alike.differing} answers differ between the forms of the tuned model ({', '.join(alike.forms)}) on "
+                f"{alike.prompts} prompts; deploy the form that was measured, the merged one.",
+            )
+        )
+    risks += _judge_risks(outcome)
     errors = sum(row.errors for row in outcome.rows)
     texts = [text for row in outcome.rows for text, _ in row.error_texts]
     seen = f" (for instance {texts[0]!r})" if texts else ""
     if errors:
         risks.append(Risk("errors", f"{errors} test samples got no answer{seen}; they are errors, not wrong answers."))
+    return risks
+
+
+def _remedies(outcome: Outcome) -> list[str]:
+    """What the diagnosis of the best candidate advises; without one, to look oneself."""
+    looked = [row for row in outcome.rows if row.diagnosis is not None and row.diagnosis.causes]
+    best = max(looked, key=lambda row: row.test.score or 0.0, default=None)
+    if best is None or best.diagnosis is None:
+        return ["Look at the wrong answers before anything else; a label that people dispute cannot be learnt."]
+    causes = sorted(best.diagnosis.causes, key=lambda cause: -cause.share)
+    return [f"{best.id}: {cause.advice}" for cause in causes if cause.share >= 0.2 and cause.advice]
+
+
+def _judge_risks(outcome: Outcome) -> list[Risk]:
+    """What rests on a model's opinion must say so."""
+    check = outcome.judge_check
+    if check is None:
+        return []
+    risks = [Risk("judge", JUDGE_WARNING[:1].upper() + JUDGE_WARNING[1:])]
+    if check.competes:
+        risks.append(Risk("judge", f"{check.model} judges its own answers and is likely to favour them; name another."))
+    found = None if check.calibration is None else check.calibration.agreement
+    if found is not None:
+        share = found.share_equal
+        risks.append(
+            Risk(
+                "judge",
+                f"The judge gave the same score as people on {percent(share.value)} of {found.n} answers "
+                f"({percent(share.low)} to {percent(share.high)}).",
+            )
+        )
     return risks
 
 
@@ -195,7 +256,7 @@ def _next_steps(scenario: Scenario, outcome: Outcome, run_id: str) -> list[str]:
     if outcome.stopped is not None:
         steps.append(f"Go on where this run stopped: advisor {outcome.kind} {place} --resume {run_id}")
     elif outcome.pick is None:
-        steps.append("Look at the wrong answers before anything else; a label that people dispute cannot be learnt.")
+        steps += _remedies(outcome)
         if outcome.outlook is not None:
             steps += _outlook(outcome.outlook)
         if outcome.escalation is not None and outcome.escalation.decision == "not_allowed":

@@ -28,10 +28,11 @@ class _Backend:
     problem: str
     chat: str
     embedder: str
-    tuner: str
+    tuner: str | None
+    """None where the backend tunes nothing."""
     reranker: str | None
     """None where the backend has no cross-encoders."""
-    recipe: str
+    recipe: str | None
     """A function of a recipe that raises InputError for what the tuner would refuse."""
 
 
@@ -44,6 +45,14 @@ _BACKENDS = {
         reranker="backends.local.rerank:LocalReranker",
         recipe="backends.local.recipe:check_recipe",
     ),
+    "openai": _Backend(
+        problem="backends.openai.endpoints:problem",
+        chat="backends.openai.chat:OpenAIChat",
+        embedder="backends.openai.embed:OpenAIEmbedder",
+        tuner=None,
+        reranker=None,
+        recipe=None,
+    ),
     "scripted": _Backend(
         problem="backends.scripted:problem",
         chat="backends.scripted:ScriptedChat",
@@ -53,33 +62,33 @@ _BACKENDS = {
         recipe="backends.scripted:check_recipe",
     ),
 }
+_ENDPOINTS = "backends.openai.endpoints:names"
 
 
 def problem(name: str) -> Problem | None:
     """What keeps this model from being used, or None. Answers in milliseconds, without loading it."""
-    prefix, _, rest = name.partition("/")
-    if not rest:
+    if not name.partition("/")[2]:
         return Problem(
             name, f"model {name!r} names no backend.", f"Write backend/model, for instance local/{name or 'NAME'}."
         )
-    if prefix not in _BACKENDS:
-        near = difflib.get_close_matches(prefix, _BACKENDS, n=1)
-        hint = f"Did you mean {near[0]}/{rest}?" if near else f"Backends are {', '.join(sorted(_BACKENDS))}."
-        return Problem(name, f"model {name!r}: there is no backend {prefix!r}.", hint)
-    found = _load(_BACKENDS[prefix].problem)(name)
-    return cast("Problem | None", found)
+    try:
+        backend = _backend(name)
+    except InputError as error:
+        return error.problems[0]
+    return cast("Problem | None", _load(backend.problem)(name))
 
 
 def tuning_problem(backend: str, base: str, recipe: Mapping[str, Any]) -> Problem | None:
     """What keeps `base` from being tuned by this backend with this recipe, or None. Answers in milliseconds."""
-    if backend not in _BACKENDS:
-        return Problem(backend, f"there is no tuner {backend!r}.", f"Tuners are {', '.join(sorted(_BACKENDS))}.")
+    known = _BACKENDS.get(backend)
+    if known is None or known.recipe is None:
+        return Problem(backend, f"there is no tuner {backend!r}.", f"Tuners are {_tuners()}.")
     if base.partition("/")[0] != backend:
         return Problem(base, f"the backend {backend!r} cannot tune it.", f"Set base to a model of {backend}/...")
     found = problem(base)
     if found is None:
         try:
-            _load(_BACKENDS[backend].recipe)(recipe)
+            _load(known.recipe)(recipe)
         except InputError as error:
             return error.problems[0]
     return found
@@ -107,16 +116,30 @@ def open_reranker(name: str, settings: Settings) -> Reranker:
 
 def open_tuner(backend: str, settings: Settings) -> Tuner:
     """Open the tuner of a backend (`local`). Raises InputError when there is none of that name."""
-    return cast(Tuner, _load(_backend(f"{backend}/any").tuner)(usd_per_hour=settings.usd_per_hour))
+    known = _BACKENDS.get(backend)
+    if known is None or known.tuner is None:
+        raise InputError(Problem(backend, f"there is no tuner {backend!r}.", f"Tuners are {_tuners()}."))
+    return cast(Tuner, _load(known.tuner)(usd_per_hour=settings.usd_per_hour))
 
 
 def _backend(name: str) -> _Backend:
-    prefix = name.partition("/")[0]
-    if prefix not in _BACKENDS:
-        raise InputError(
-            Problem(name, f"there is no backend {prefix!r}.", f"Backends are {', '.join(sorted(_BACKENDS))}.")
-        )
-    return _BACKENDS[prefix]
+    """The backend of a model; all endpoints of advisor.toml are of one. Raises InputError."""
+    prefix, _, rest = name.partition("/")
+    if prefix in _BACKENDS:
+        return _BACKENDS[prefix]
+    named = _load(_ENDPOINTS)()
+    if prefix in named:
+        return _BACKENDS["openai"]
+    known = sorted({*_BACKENDS, *named})
+    near = difflib.get_close_matches(prefix, known, n=1)
+    hint = f"Did you mean {near[0]}/{rest}?" if near else f"Backends are {', '.join(known)}."
+    raise InputError(
+        Problem(name, f"model {name!r}: there is no backend {prefix!r}.", f"{hint} Endpoints go into advisor.toml.")
+    )
+
+
+def _tuners() -> str:
+    return ", ".join(sorted(name for name, backend in _BACKENDS.items() if backend.tuner is not None))
 
 
 def _load(path: str) -> Any:

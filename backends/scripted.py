@@ -5,8 +5,18 @@ A model is named `scripted/echo` or `scripted/FILE.json`. The file holds rules, 
     {"rules": [{"when": "regex on the last message", "needs": "regex on the whole prompt", "answer": "text"}],
      "default": "text", "usd_per_1m_input": 1.0, "usd_per_1m_output": 2.0, "billed": false, "sleep_seconds": 0.0}
 
-A rule with `"error": "text"` fails instead. `answer` may hold `\1` for groups of `when`. A tuned scripted model
-is a naive Bayes classifier over words (ScriptedTuner): a real learner, small enough to train within a test.
+A rule with `"error": "text"` fails instead. `answer` may hold `\1` for groups of `when`. Further keys of a rule:
+
+    "role": "tool"                     the last message must be of this role, for instance a tool's result
+    "answers": ["a", "b", "c"]         in place of `answer`: which one depends on the seed when the temperature is
+                                       above 0, and is the first otherwise
+    "logprob": -0.1                    the answer's log probability, for requests that want it
+    "calls": [{"name": "add", "arguments": {"a": 1, "b": "\\1"}}]
+                                       asks for these tools; groups of `when` go into arguments that are text
+
+A script with `"native_tools": true` takes requests with tools; rules with `calls` are passed over where a request has
+no tools or forbids them. A tuned scripted model is a naive Bayes classifier over words (ScriptedTuner): a real
+learner, small enough to train within a test.
 """
 
 from __future__ import annotations
@@ -18,7 +28,8 @@ import math
 import re
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +40,7 @@ from backends.types import (
     ChatRequest,
     ChatResponse,
     Embeddings,
+    ToolCall,
     TunedModel,
     TuneJob,
     TuneObserver,
@@ -103,36 +115,101 @@ class ScriptedChat:
 
     def worst_case(self, request: ChatRequest) -> Usage:
         """The prompt's words and `max_tokens` words of answer."""
-        return Usage(1, sum(len(_words(m.content)) for m in request.messages), 0, request.max_tokens)
+        return Usage(1, _prompt_words(request), 0, request.max_tokens)
 
     async def complete(self, request: ChatRequest) -> ChatResponse:
         """Answer by the first rule that matches; raises RequestError where the rule says so."""
         await asyncio.sleep(float(self._script.get("sleep_seconds", 0.0)))
-        text = " ".join(self._answer(request).split(" ")[: request.max_tokens])
-        prompt_tokens = sum(len(_words(message.content)) for message in request.messages)
-        usage = Usage(1, prompt_tokens, 0, max(1, len(_words(text))))
-        usage = Usage(1, prompt_tokens, 0, usage.output_tokens, self.price(usage))
-        return ChatResponse(text, usage, seconds=(usage.input_tokens + usage.output_tokens) / 1000)
+        if request.tools and not self.native_tools:
+            raise RequestError(f"{self._name} takes no tools")
+        said = self._said(request)
+        text = " ".join(said.text.split(" ")[: request.max_tokens])
+        words = _words(text) + [word for call in said.calls for word in _words(f"{call.name} {call.arguments}")]
+        usage = Usage(1, _prompt_words(request), 0, max(1, len(words)))
+        usage = replace(usage, cost_usd=self.price(usage))
+        return ChatResponse(
+            text,
+            usage,
+            seconds=(usage.input_tokens + usage.output_tokens) / 1000,
+            finish_reason="tool_calls" if said.calls else "stop",
+            tool_calls=said.calls,
+            logprob=said.logprob if request.logprobs else None,
+        )
 
-    def _answer(self, request: ChatRequest) -> str:
-        last = request.messages[-1].content
+    def _said(self, request: ChatRequest) -> _Said:
         if "counts" in self._script:
-            return _most_likely_label(self._script["counts"], last, request.choices)
+            return _Said(_most_likely_label(self._script["counts"], request.messages[-1].content, request.choices))
         prompt = "\n".join(message.content for message in request.messages)
         for rule in self._script.get("rules", ()):
-            match = re.search(rule.get("when", ""), last)
+            match = _matches(rule, request)
             if match and re.search(rule.get("needs", ""), prompt):
                 if "error" in rule:
                     raise RequestError(rule["error"])
-                return match.expand(rule["answer"])
-        return str(self._script.get("default", request.choices[0] if request.choices else ""))
+                return _by_rule(rule, match, request)
+        return _Said(str(self._script.get("default", request.choices[0] if request.choices else "")))
 
     async def aclose(self) -> None:
         """Nothing to let go of."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a script answers."""
+
+    text: str
+    calls: tuple[ToolCall, ...] = ()
+    logprob: float | None = None
+
+
+def _matches(rule: Mapping[str, Any], request: ChatRequest) -> re.Match[str] | None:
+    """Where the rule's `when` finds itself in the last message, None where the rule does not apply."""
+    last = request.messages[-1]
+    if rule.get("role", last.role) != last.role:
+        return None
+    if "calls" in rule and (not request.tools or request.tool_choice == "none"):
+        return None
+    return re.search(rule.get("when", ""), last.content)
+
+
+def _by_rule(rule: Mapping[str, Any], match: re.Match[str], request: ChatRequest) -> _Said:
+    answers = rule.get("answers") or [rule.get("answer", "") if "calls" in rule else rule["answer"]]
+    answer = answers[request.seed % len(answers) if request.temperature > 0 else 0]
+    calls = tuple(
+        ToolCall(call["name"], _json(_expanded(call.get("arguments", {}), match)), f"call_{number}")
+        for number, call in enumerate(rule.get("calls", ()), start=1)
+    )
+    return _Said(match.expand(answer), calls, rule.get("logprob"))
+
+
+def _expanded(value: Any, match: re.Match[str]) -> Any:
+    """The value with the groups of the match put into its texts."""
+    if isinstance(value, str):
+        return match.expand(value)
+    if isinstance(value, dict):
+        return {name: _expanded(part, match) for name, part in value.items()}
+    return [_expanded(part, match) for part in value] if isinstance(value, list) else value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _prompt_words(request: ChatRequest) -> int:
+    """Words of everything a model would read: messages, calls asked for earlier, definitions of tools."""
+    return sum(len(_words(text)) for text in _read(request))
+
+
+def _read(request: ChatRequest) -> Iterator[str]:
+    for message in request.messages:
+        yield message.content
+        yield from (f"{call.name} {call.arguments}" for call in message.tool_calls)
+    yield from (f"{tool.name} {tool.description} {tool.parameters}" for tool in request.tools)
+
+
 class ScriptedEmbedder:
     """Hashed bags of words, of unit length; near texts share words."""
+
+    billed = False
 
     def __init__(self, name: str = "scripted/words") -> None:
         self.name = name
@@ -146,6 +223,10 @@ class ScriptedEmbedder:
     def price(self, usage: Usage) -> float | None:
         """A tenth of a dollar per million words."""
         return usage.input_tokens * 0.1 / 1e6
+
+    def worst_case(self, texts: Sequence[str]) -> Usage:
+        """The texts' words."""
+        return Usage(len(texts), sum(len(_words(text)) for text in texts))
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         """Embed the texts, in order."""
@@ -174,6 +255,9 @@ class ScriptedTuner:
 
     def __init__(self, usd_per_hour: float | None = None) -> None:
         self._usd_per_hour = usd_per_hour
+
+    async def parity(self, base: str, model: TunedModel, requests: Sequence[ChatRequest]) -> None:
+        """A count has one form."""
 
     async def tune(self, job: TuneJob, observe: TuneObserver | None = None) -> TunedModel:
         """Count the words of the training conversations; the recipe knows `sleep_seconds` per example."""
@@ -212,4 +296,5 @@ def _most_likely_label(counts: Mapping[str, Mapping[str, int]], text: str, choic
         for label, words in counts.items()
         if not choices or label in choices
     }
-    return max(sorted(scores), key=lambda label: scores[label])
+    # What it never learnt it cannot tell apart.
+    return max(sorted(scores), key=lambda label: scores[label]) if scores else choices[0]

@@ -216,8 +216,15 @@ class Embedder(Protocol):
     def fingerprint(self) -> str:
         """Everything about the model that can change a vector."""
 
+    @property
+    def billed(self) -> bool:
+        """True when a call spends money that leaves the house."""
+
     def price(self, usage: Usage) -> float | None:
         """Dollars for this usage, None when unknown."""
+
+    def worst_case(self, texts: Sequence[str]) -> Usage:
+        """An upper bound of what embedding these texts can use; budgets reserve its price before the call."""
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         """Embed the texts, in order."""
@@ -307,8 +314,22 @@ class TunedModel:
     """True when a finished folder was found and nothing was trained."""
 
 
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Whether a tuned model answers alike in every form it may be deployed in."""
+
+    prompts: int
+    differing: int
+    """Greedy answers, over all forms but the first, that are not the first form's."""
+    largest_logit_difference: float
+    forms: tuple[str, ...]
+
+
 class Tuner(Protocol):
     """Trains a model. `tune` may be cancelled; calling it again with the same job completes it."""
+
+    async def parity(self, base: str, model: TunedModel, requests: Sequence[ChatRequest]) -> Parity | None:
+        """Compare the forms in which the model may be deployed; None where there is only one."""
 
     async def tune(self, job: TuneJob, observe: TuneObserver | None = None) -> TunedModel:
         """Run the job to its end and return the model.

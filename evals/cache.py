@@ -103,10 +103,11 @@ class CachedChat:
 class CachedEmbedder:
     """An Embedder in front of another that computes each text once."""
 
-    def __init__(self, embedder: Embedder, store: Store, run_id: str) -> None:
+    def __init__(self, embedder: Embedder, store: Store, run_id: str, budget: Budget) -> None:
         self._embedder = embedder
         self._store = store
         self._run_id = run_id
+        self._budget = budget
 
     @property
     def name(self) -> str:
@@ -118,9 +119,18 @@ class CachedEmbedder:
         """The fingerprint of the model behind."""
         return self._embedder.fingerprint
 
+    @property
+    def billed(self) -> bool:
+        """Whether the model behind spends money."""
+        return self._embedder.billed
+
     def price(self, usage: Usage) -> float | None:
         """The price of the model behind."""
         return self._embedder.price(usage)
+
+    def worst_case(self, texts: Sequence[str]) -> Usage:
+        """The worst case of the model behind."""
+        return self._embedder.worst_case(texts)
 
     def _key(self, text: str) -> str:
         return hashlib.sha256(f"{self.fingerprint}\n{text}".encode()).hexdigest()
@@ -130,7 +140,7 @@ class CachedEmbedder:
         found = {text: self._store.embedding(self._key(text)) for text in texts}
         missing = [text for text, stored in found.items() if stored is None]
         if missing:
-            fresh = await self._embedder.embed(missing)
+            fresh, billed = await self._ask(missing)
             # A batch is measured as one; each text takes its even share of requests-free figures.
             share = replace(
                 fresh.usage, requests=1, input_tokens=-(-fresh.usage.input_tokens // len(missing)), cost_usd=None
@@ -138,11 +148,27 @@ class CachedEmbedder:
             share = replace(share, cost_usd=self._embedder.price(share))
             for text, vector in zip(missing, fresh.vectors, strict=True):
                 found[text] = computed = StoredEmbedding(vector, share, fresh.seconds / len(missing))
-                self._store.add_embedding(self._run_id, self._key(text), computed)
+                self._store.add_embedding(self._run_id, self._key(text), computed, billed / len(missing))
         parts = [stored for text in texts if (stored := found[text]) is not None]
         usage = sum((replace(part.usage, cost_usd=self._embedder.price(part.usage)) for part in parts), Usage())
         vectors = np.stack([part.vector for part in parts])
         return Embeddings(vectors, usage, sum(part.seconds for part in parts), cached=not missing)
+
+    async def _ask(self, texts: Sequence[str]) -> tuple[Embeddings, float]:
+        """The vectors, and the dollars that left the house for them."""
+        if not self._embedder.billed:
+            return await self._embedder.embed(texts), 0.0
+        reserved = await self._budget.reserve(self._embedder.price(self._embedder.worst_case(texts)), self.name)
+        billed = reserved
+        try:
+            fresh = await self._embedder.embed(texts)
+            billed = fresh.usage.cost_usd or 0.0
+        except RequestError:
+            billed = 0.0
+            raise
+        finally:
+            await self._budget.settle(reserved, billed)
+        return fresh, billed
 
     async def aclose(self) -> None:
         """Close the model behind."""

@@ -21,7 +21,7 @@ from backends.types import ChatResponse, FinishReason, FloatArray, ToolCall, Usa
 from evals.task import Split
 from evals.trial import Score, Trial
 
-RunKind = Literal["run", "compare"]
+RunKind = Literal["run", "compare", "tune"]
 RunStatus = Literal["running", "done", "interrupted", "failed"]
 
 _VERSION = 2
@@ -45,8 +45,8 @@ CREATE TABLE responses (
     created TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), tool_calls TEXT, logprob REAL)
     STRICT, WITHOUT ROWID;
 CREATE TABLE embeddings (
-    key TEXT PRIMARY KEY, vector BLOB NOT NULL, usage TEXT NOT NULL, seconds REAL NOT NULL, run_id TEXT NOT NULL)
-    STRICT, WITHOUT ROWID;
+    key TEXT PRIMARY KEY, vector BLOB NOT NULL, usage TEXT NOT NULL, seconds REAL NOT NULL, run_id TEXT NOT NULL,
+    billed_usd REAL NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID;
 """
 
 _SINCE_1 = """
@@ -54,8 +54,12 @@ ALTER TABLE trials ADD COLUMN steps TEXT;
 ALTER TABLE trials ADD COLUMN scoring TEXT;
 ALTER TABLE responses ADD COLUMN tool_calls TEXT;
 ALTER TABLE responses ADD COLUMN logprob REAL;
+ALTER TABLE embeddings ADD COLUMN billed_usd REAL NOT NULL DEFAULT 0;
 """
 """What a file of format 1 lacks."""
+
+_TRAINING = "training: "
+"""Beginning of the key under which a training is kept beside the fits."""
 
 _REMEDIES = {
     "full": "Free some disk space, then go on with --resume; nothing that was paid for is lost.",
@@ -234,6 +238,21 @@ class Store:
             "INSERT OR REPLACE INTO fits VALUES (?, ?, ?)", (run_id, candidate, json.dumps(record, sort_keys=True))
         )
 
+    def add_training(self, run_id: str, model: str, cost_usd: float | None) -> None:
+        """Record that a run trained a model; one that was found trained is not recorded."""
+        self.add_fit(run_id, f"{_TRAINING}{model}", {"cost_usd": cost_usd})
+
+    def trained_usd(self, run_id: str) -> float | None:
+        """What all trainings of a run cost; None when one of them is unknown."""
+        rows = self._execute(
+            "SELECT record FROM fits WHERE run_id = ? AND substr(candidate, 1, ?) = ? ORDER BY candidate",
+            (run_id, len(_TRAINING), _TRAINING),
+        )
+        total = Usage()
+        for (record,) in rows:
+            total += Usage(cost_usd=json.loads(record)["cost_usd"])
+        return total.cost_usd
+
     def fit(self, run_id: str, candidate: str) -> dict[str, Any] | None:
         """What fitting this candidate gave, or None when it was not fitted yet."""
         row = self._execute(
@@ -292,17 +311,20 @@ class Store:
         return sum((_unpack_usage(row[0]) for row in rows), Usage())
 
     def billed_usd(self, run_id: str) -> float:
-        """Dollars that left the house for answers first asked in this run."""
-        (total,) = self._execute(
-            "SELECT coalesce(sum(billed_usd), 0) FROM responses WHERE run_id = ?", (run_id,)
-        ).fetchone()
-        return float(total)
+        """Dollars that left the house for answers and embeddings first asked in this run."""
+        rows = self._execute(
+            "SELECT coalesce(sum(billed_usd), 0) FROM responses WHERE run_id = ?1 UNION ALL"
+            " SELECT coalesce(sum(billed_usd), 0) FROM embeddings WHERE run_id = ?1",
+            (run_id,),
+        )
+        return float(sum(total for (total,) in rows))
 
-    def add_embedding(self, run_id: str, key: str, embedding: StoredEmbedding) -> None:
-        """Remember a vector."""
+    def add_embedding(self, run_id: str, key: str, embedding: StoredEmbedding, billed_usd: float = 0.0) -> None:
+        """Remember a vector; `billed_usd` is what left the house for it."""
+        vector = embedding.vector.astype("<f4").tobytes()
         self._execute(
-            "INSERT OR IGNORE INTO embeddings VALUES (?, ?, ?, ?, ?)",
-            (key, embedding.vector.astype("<f4").tobytes(), _pack_usage(embedding.usage), embedding.seconds, run_id),
+            "INSERT OR IGNORE INTO embeddings VALUES (?, ?, ?, ?, ?, ?)",
+            (key, vector, _pack_usage(embedding.usage), embedding.seconds, run_id, billed_usd),
         )
 
     def embedding(self, key: str) -> StoredEmbedding | None:

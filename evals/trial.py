@@ -13,6 +13,11 @@ FITTING = "fit: "
 ABLATION = "ablation: "
 """Beginning of the variant of trials that a diagnosis made: evaluation, seen by no verdict."""
 
+RETENTION = "retention: "
+"""Beginning of the variant of trials on general questions, before and after a training: evaluation."""
+ASIDE = (FITTING, ABLATION, RETENTION)
+"""Beginnings of variants that no candidate is judged by."""
+
 
 @dataclass(frozen=True, slots=True)
 class Score:

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from advisor.scenario.load import Overrides, Scenario, TechniqueSpec, load_scenario
-from advisor.scenario.model import Step
 from advisor.scenario.schema import SCHEMA_FILE, schema_text
 from backends.errors import InputError, Problem
+from evals.task import ChainStep
 
 Rows = list[dict[str, Any]]
 LABELS = ["card", "loan", "other"]
@@ -67,7 +67,8 @@ def test_a_small_scenario_has_defaults_for_everything_else(tmp_path: Path) -> No
     assert found.traffic.requests_per_month is None
     assert (found.budget.usd, found.budget.minutes) == (None, None)
     assert (found.fine_tune.when, found.fine_tune.backend, found.fine_tune.base) == ("needed", "local", None)
-    assert (found.techniques, found.chain, found.documents, found.tools) == (None, (), None, None)
+    assert found.techniques is None
+    assert (found.task.chain, found.task.documents, found.task.tools, found.probe) == ((), (), None, ())
     assert (found.embedder, found.volatility, found.usd_per_hour) == ("local/all-minilm-l6-v2", "static", None)
     assert [path.name for path in found.files] == ["scenario.yaml", "train.jsonl", "dev.jsonl", "test.jsonl"]
     assert (found.warnings, found.seed) == ((), 1)
@@ -85,7 +86,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
             "scorer": {"name": "json_fields", "strict": True},
             "documents": "docs/",
             "tools": "tools.py",
-            "chain": [{"name": "extract", "prompt": "p"}, {"name": "decide", "prompt": "q"}],
+            "chain": [{"name": "extract", "prompt": "p {input}"}, {"name": "decide", "prompt": "q {extract}"}],
             "knowledge": {"volatility": "daily"},
             "models": ["scripted/echo"],
             "embedder": "scripted/echo",
@@ -93,22 +94,34 @@ def test_every_key_arrives(tmp_path: Path) -> None:
             "goal": {"target": 0.9, "margin": 0.05, "confidence": 0.9, "max_usd_per_1k_requests": 2, "mode": "careful"},
             "traffic": {"requests_per_month": 50000, "months": 6, "usd_per_error": 0.05},
             "budget": {"usd": 20, "minutes": 60},
-            "fine_tune": {"when": "pays", "max_usd": 5, "recipe": {"epochs": 2, "learning_rate": 2e-4}},
+            "fine_tune": {
+                "when": "pays",
+                "max_usd": 5,
+                "recipe": {"epochs": 2, "learning_rate": 2e-4},
+                "pilot": False,
+                "probe": "probe.jsonl",
+            },
             "hosting": {"usd_per_hour": 1.5},
         },
         **{split: [{"text": f"{split} {k}", "answer": {"topic": "card"}} for k in range(3)] for split in BASE["data"]},
     )
     (folder / "answer.json").write_text('{"type": "object", "required": ["topic"]}', encoding="utf-8")
-    (folder / "tools.py").write_text("def add(a: int, b: int) -> int:\n    return a + b\n", encoding="utf-8")
+    (folder / "tools.py").write_text(
+        'def add(a: int, b: int) -> int:\n    """Add."""\n    return a + b\n', encoding="utf-8"
+    )
+    (folder / "probe.jsonl").write_text('{"input": "Which?", "target": "a", "choices": ["a", "b"]}', encoding="utf-8")
     (folder / "docs").mkdir()
     (folder / "docs" / "a.md").write_text("text", encoding="utf-8")
     found = load_scenario(folder)
     assert found.task.output_schema == '{"required": ["topic"], "type": "object"}'
     assert found.task.test[0].target == '{"topic": "card"}'
     assert found.scorer_name == "json_fields(strict=True)"
-    assert found.documents == folder / "docs"
-    assert found.tools == folder / "tools.py"
-    assert found.chain == (Step("extract", "p"), Step("decide", "q"))
+    assert [(document.id, document.text) for document in found.task.documents] == [("a.md", "text")]
+    assert found.task.tools is not None
+    assert found.task.tools.source == folder / "tools.py"
+    assert [tool.name for tool in found.task.tools.tools] == ["add"]
+    assert found.task.chain == (ChainStep("extract", "p {input}"), ChainStep("decide", "q {extract}"))
+    assert [(one.input, one.metadata["choices"]) for one in found.probe] == [("Which?", ["a", "b"])]
     assert found.techniques == (TechniqueSpec("zero_shot", {}), TechniqueSpec("few_shot", {"k": 3}))
     assert found.volatility == "daily"
     assert (found.goal.margin, found.goal.max_usd_per_1k_requests, found.goal.mode) == (0.05, 2, "careful")

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 ALLOWED = {"backends": {"backends"}, "evals": {"backends", "evals"}, "advisor": {"backends", "evals", "advisor"}}
 HEAVY = {
     *("torch", "transformers", "peft", "trl", "datasets", "faiss", "sentence_transformers", "openai", "ray"),
-    *("bm25s", "gepa", "genai_prices", "nltk", "pypdf", "rouge_score", "sacrebleu", "tiktoken"),
+    *("bm25s", "gepa", "genai_prices", "nltk", "pypdf", "rouge_score", "sacrebleu", "sqlglot", "tiktoken"),
 }
 LEAVES = {
     "advisor/retrieval/bm25.py",
@@ -28,6 +28,7 @@ LEAVES = {
     "backends/local",
     "backends/openai",
     "evals/pdf.py",
+    "evals/scorers/logical_form.py",
     "evals/scorers/overlap.py",
 }
 

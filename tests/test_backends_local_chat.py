@@ -40,14 +40,35 @@ async def test_concurrent_requests_answer_as_one_after_another(chat):
     assert all(answer.seconds > 0 for answer in together)
 
 
-async def test_concurrent_requests_are_one_batch(chat):
+def watched(monkeypatch, chat):
+    """How many prompts are admitted at a time, and how many rows every step has."""
+    admitted, stepped = [], []
+    rows = type(chat._engine().decoder.start())
+    admit, extend = rows.admit, rows.extend
+    monkeypatch.setattr(rows, "admit", lambda self, prompts: admitted.append(len(prompts)) or admit(self, prompts))
+    monkeypatch.setattr(rows, "extend", lambda self, tokens: stepped.append(len(tokens)) or extend(self, tokens))
+    return admitted, stepped
+
+
+async def test_concurrent_requests_are_computed_together(chat, monkeypatch):
     await chat.complete(ask("warm"))
-    batches = []
-    decoder = chat._engine().decoder
-    answer = decoder.answer
-    decoder.answer = lambda jobs: batches.append(len(jobs)) or answer(jobs)
+    admitted, _ = watched(monkeypatch, chat)
     await asyncio.gather(*(chat.complete(ask(word)) for word in WORDS))
-    assert batches == [len(WORDS)]
+    assert admitted == [len(WORDS)]
+
+
+async def test_a_request_joins_those_that_run(chat, monkeypatch):
+    await chat.complete(ask("warm"))
+    alone = (await chat.complete(ask("match", max_tokens=120))).text
+    admitted, stepped = watched(monkeypatch, chat)
+    first = asyncio.create_task(chat.complete(ask("match", max_tokens=120)))
+    while len(stepped) < 3:
+        await asyncio.sleep(0.001)
+    await chat.complete(ask("knee", max_tokens=5))
+    assert not first.done()
+    assert (await first).text == alone
+    assert admitted == [1, 1]
+    assert max(stepped) == 2
 
 
 async def test_usage_is_counted_and_priced_by_the_remembered_rates(chat):
@@ -156,14 +177,12 @@ async def test_an_error_while_loading_reaches_every_caller(tmp_path):
     await chat.aclose()
 
 
-async def test_a_bug_reaches_the_caller_and_the_model_goes_on(chat):
+async def test_a_bug_reaches_the_caller_and_the_model_goes_on(chat, monkeypatch):
     await chat.complete(ask("x"))
-    decoder = chat._engine().decoder
-    answer = decoder.answer
-    decoder.answer = lambda jobs: 1 / 0
-    with pytest.raises(ZeroDivisionError):
-        await chat.complete(ask("x"))
-    decoder.answer = answer
+    with monkeypatch.context() as broken:
+        broken.setattr(type(chat._engine().decoder.start()), "admit", lambda self, prompts: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await chat.complete(ask("x"))
     assert (await chat.complete(ask("x"))).usage.requests == 1
 
 
@@ -208,6 +227,7 @@ def test_smollm2_answers_twelve_varied_prompts_as_one_by_one(monkeypatch):
 
     from backends.local.decoder import Job
     from backends.local.engine import Engine
+    from backends.local.loading import load
 
     monkeypatch.delenv("ADVISOR_CACHE", raising=False)
     engine = Engine.load("local/smollm2-135m", locate("local/smollm2-135m"), "float32", "cpu")
@@ -223,10 +243,8 @@ def test_smollm2_answers_twelve_varied_prompts_as_one_by_one(monkeypatch):
     ]
     messages = [tuple(Message(r, t) for r, t in zip(("system", "user"), p, strict=True) if t) for p in prompts]
     jobs = [Job(tuple(engine.decoder.prompts.encode(m)), 24) for m in messages]
-    for batch in engine.plan(jobs):
-        for i, answer in zip(batch, engine.answer([jobs[i] for i in batch]), strict=True):
-            ids = torch.tensor([jobs[i].ids])
-            output = engine.decoder.model.generate(
-                ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=24
-            )
-            assert answer.ids == tuple(output[0, ids.shape[1] :].tolist())
+    plain, _ = load("local/smollm2-135m", locate("local/smollm2-135m"), "float32", "cpu")
+    for job, answer in zip(jobs, engine.answer(jobs), strict=True):
+        ids = torch.tensor([job.ids])
+        output = plain.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=24)
+        assert answer.ids == tuple(output[0, ids.shape[1] :].tolist())

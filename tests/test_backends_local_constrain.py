@@ -32,8 +32,13 @@ def walk(constraint, generator, forced=True):
         constraint.accept(token)
         if constraint.is_done:
             return constraint.text(ids)
-        if forced and (end := constraint.forced_end()) is not None:
-            return constraint.text([*ids, *end])
+        tokens, completes = constraint.forced() if forced else ([], False)
+        for follows in tokens:
+            constraint.accept(follows)
+        ids += tokens
+        assert completes == (bool(tokens) and constraint.is_done)
+        if completes:
+            return constraint.text(ids)
     raise AssertionError("no end")
 
 
@@ -66,7 +71,7 @@ def test_a_choice_that_begins_another_may_end_or_go_on(grammars):
     constraint.forbid(logits)
     assert logits[EOS] == 0
     assert (logits == 0).sum() >= 2
-    assert constraint.forced_end() is None
+    assert constraint.forced() == ([], False)
     assert not constraint.is_done
 
 

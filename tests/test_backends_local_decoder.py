@@ -6,10 +6,10 @@ import torch
 from backends.errors import InputError, RequestError
 from backends.local.batches import Limits
 from backends.local.constrain import choices_grammar
-from backends.local.decoder import Decoder, Job
+from backends.local.decoder import Batch, Decoder, Job
 from backends.local.engine import Engine
 from backends.local.loading import load
-from backends.local.prefixes import Prefixes
+from backends.local.prefixes import Prefixes, Segment, segment_of
 from backends.local.prompts import Prompts
 from backends.types import Message
 
@@ -35,10 +35,11 @@ def one_by_one(model, ids, tokens, **options):
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "alibi", "sliding"])
-@pytest.mark.parametrize("shared", [0, 30])
+@pytest.mark.parametrize("shared", [0, 30, 90])
 def test_a_batch_answers_as_one_by_one_generate(kind, shared):
     tiny = decoder(kind)
     assert tiny.shares == (kind != "sliding")
+    assert tiny.cascades == (kind in {"llama", "gpt2"})
     jobs = [Job(ids, limit=rng) for ids, rng in zip(some_prompts(9, shared), range(4, 40, 4), strict=True)]
     for batch in tiny.plan(jobs, Limits(rows=4)):
         for i, answer in zip(batch, tiny.answer([jobs[i] for i in batch]), strict=True):
@@ -66,11 +67,12 @@ def test_a_repetition_penalty_of_the_model_is_honoured():
     assert [a.ids for a in answers] == [one_by_one(tiny.model, ids, 20) for ids in prompts]
 
 
-def test_prefixes_are_kept_between_batches_and_change_nothing():
-    tiny = decoder()
+@pytest.mark.parametrize("kind", ["llama", "alibi"])
+def test_prefixes_are_kept_between_batches_and_change_nothing(kind):
+    tiny = decoder(kind)
     prompts = some_prompts(8)
     before = [tiny.answer([Job(ids, 10)])[0].ids for ids in prompts]
-    assert tiny._prefixes.longest(prompts[-1])[0] == len(prompts[-1])
+    assert tiny._prefixes.longest(prompts[-1])[0] >= 30
     computed = []
     forward = tiny.model.forward
     tiny.model.forward = lambda *a, **k: (computed.append(k["input_ids"].numel()), forward(*a, **k))[1]
@@ -79,7 +81,56 @@ def test_prefixes_are_kept_between_batches_and_change_nothing():
     assert computed[0] <= 8 * longest
     assert before == after
     tiny.forget()
-    assert tiny._prefixes.longest(prompts[0]) == (0, [])
+    assert tiny._prefixes.longest(prompts[0]) == (0, ())
+
+
+def computed_tokens(tiny, monkeypatch):
+    """Tokens of every forward pass from now on."""
+    computed = []
+    forward = tiny.model.forward
+    monkeypatch.setattr(
+        tiny.model, "forward", lambda *a, **k: (computed.append(k["input_ids"].numel()), forward(*a, **k))[1]
+    )
+    return computed
+
+
+def test_every_shared_token_is_computed_once_whatever_the_tree(monkeypatch):
+    tiny = decoder()
+    rng = random.Random(1)
+    root, one, two = ([rng.randrange(3, 400) for _ in range(size)] for size in (100, 40, 50))
+    prompts = [(*root, *family, 5 + i, *range(9, 12)) for family in (one, two) for i in range(4)]
+    computed = computed_tokens(tiny, monkeypatch)
+    answers = tiny.answer([Job(ids, 1) for ids in prompts])
+    assert computed == [100, 40 + 50, 8 * 4]
+    monkeypatch.undo()
+    assert [answer.ids for answer in answers] == [one_by_one(tiny.model, ids, 1) for ids in prompts]
+
+
+def test_a_longer_conversation_computes_only_what_is_new(monkeypatch):
+    tiny = decoder()
+    turns = [tuple(random.Random(i).choices(range(3, 400), k=20)) for i in range(8)]
+    prompts = [sum(turns[:i], ()) for i in range(1, 9)]
+    computed = computed_tokens(tiny, monkeypatch)
+    answers = [tiny.answer([Job(ids, 1)])[0].ids for ids in prompts]
+    assert computed == [20] * 8
+    monkeypatch.undo()
+    assert answers == [one_by_one(tiny.model, ids, 1) for ids in prompts]
+
+
+def test_rows_that_join_later_change_nothing_and_are_not_changed():
+    tiny = decoder()
+    prompts = some_prompts(9, shared=80)
+    batch = Batch(tiny)
+    answers = {}
+    for first in (0, 3, 6):
+        batch.admit([Job(ids, 12 + 3 * i) for i, ids in enumerate(prompts)][first : first + 3])
+        for _ in range(4):
+            batch.step()
+        answers |= {job.ids: answer.ids for job, answer in batch.finished()}
+    while not batch.is_empty:
+        batch.step()
+        answers |= {job.ids: answer.ids for job, answer in batch.finished()}
+    assert answers == {ids: one_by_one(tiny.model, ids, 12 + 3 * i) for i, ids in enumerate(prompts)}
 
 
 def test_the_prefix_store_is_bounded_and_reuses_parts():
@@ -87,12 +138,29 @@ def test_the_prefix_store_is_bounded_and_reuses_parts():
     tiny = tiny_model()
     for first in (3, 4, 5):
         ids = torch.tensor([[first, *range(10, 40)]])
-        store.remember(ids[0].tolist(), tiny(ids, use_cache=True).past_key_values)
+        store.remember(ids[0].tolist(), (segment_of(tiny(ids, use_cache=True).past_key_values),))
     assert store.longest([3, *range(10, 40)])[0] == 0
-    size, layers = store.longest([5, *range(10, 30), 7, 7])
+    size, chain = store.longest([5, *range(10, 30), 7, 7])
     assert size == 21
-    assert layers[0][0].shape[-2] == 21
-    assert Prefixes(max_bytes=10).longest([1] * 20) == (0, [])
+    assert [segment.length for segment in chain] == [21]
+    small = Prefixes(max_bytes=10)
+    small.remember([5, *range(10, 40)], chain)
+    assert small.longest([5, *range(10, 40)]) == (0, ())
+
+
+def test_a_chain_of_many_segments_is_joined_and_cut_where_it_is_wanted():
+    tiny = tiny_model()
+    ids = [5, *range(10, 40)]
+    whole = segment_of(tiny(torch.tensor([ids]), use_cache=True).past_key_values)
+    parts = [Segment([(k[:, i : i + 6], v[:, i : i + 6]) for k, v in whole.layers]) for i in range(0, 30, 6)]
+    store = Prefixes()
+    (kept,) = store.remember(ids[:30], tuple(parts))
+    assert torch.equal(kept.layers[0][0], whole.layers[0][0][:, :30])
+    store.remember(ids[:18] + [1] * 12, tuple(parts[:3]) + tuple(parts[3:5])[:1])
+    size, chain = store.longest([*ids[:18], 1])
+    assert size == 19
+    assert [segment.length for segment in chain] == [6, 6, 6, 1]
+    assert chain[:3] == tuple(parts[:3])
 
 
 def test_a_sampled_answer_depends_on_its_seed_and_not_on_its_batch():
@@ -146,30 +214,66 @@ def test_the_window_bounds_prompt_and_answer():
     assert answer.finish_reason == "length"
 
 
-def test_out_of_memory_halves_the_batch_and_goes_on():
-    tiny = decoder()
-    engine = Engine(tiny, Limits(rows=8))
+class Tight:
+    """Rows on a machine without memory for more than some."""
+
+    def __init__(self, rows, most):
+        self.rows, self.most, self.running = rows, most, 0
+        self.can_join, self.takes_many = rows.can_join, rows.takes_many
+
+    def admit(self, prompts):
+        self.running += len(prompts)
+        if self.running > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return self.rows.admit(prompts)
+
+    def extend(self, tokens):
+        return self.rows.extend(tokens)
+
+    def keep(self, rows):
+        self.running = len(rows)
+        self.rows.keep(rows)
+
+
+@pytest.mark.parametrize("kind", ["llama", "alibi"])
+def test_out_of_memory_halves_the_batch_and_goes_on(kind):
+    tiny = decoder(kind)
     prompts = some_prompts(8)
     expected = [answer.ids for answer in tiny.answer([Job(ids, 5) for ids in prompts])]
-    answer = tiny.answer
-
-    def tight(jobs):
-        if len(jobs) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return answer(jobs)
-
-    tiny.answer = tight
+    start = tiny.start
+    tiny.start = lambda: Tight(start(), most=2)
+    engine = Engine(tiny, Limits(rows=8))
     assert [a.ids for a in engine.answer([Job(ids, 5) for ids in prompts])] == expected
-    assert engine.limits.rows == 2
-    tiny.answer = lambda jobs: tight([*jobs] * 3)
+    assert engine.limits.rows <= 2
+    tiny.start = lambda: Tight(start(), most=0)
     assert isinstance(engine.answer([Job(prompts[0], 5)])[0], RequestError)
 
 
-def test_other_errors_of_torch_are_not_taken_for_memory():
+def test_other_errors_of_torch_are_not_taken_for_memory(monkeypatch):
     tiny = decoder()
-    tiny.answer = lambda jobs: (_ for _ in ()).throw(RuntimeError("shapes differ"))
+    monkeypatch.setattr(Batch, "admit", lambda self, jobs: (_ for _ in ()).throw(RuntimeError("shapes differ")))
     with pytest.raises(RuntimeError, match="shapes differ"):
         Engine(tiny, Limits()).answer([Job((5,), 5)])
+
+
+def test_groups_wait_for_room_and_no_more_rows_run_than_allowed():
+    tiny = decoder()
+    prompts = some_prompts(20)
+    most = []
+    start = tiny.start
+
+    class Counted(Tight):
+        def admit(self, prompts):
+            logits = super().admit(prompts)
+            most.append(self.running)
+            return logits
+
+    tiny.start = lambda: Counted(start(), most=99)
+    jobs = [Job(ids, 3 + i) for i, ids in enumerate(prompts)]
+    answers = Engine(tiny, Limits(rows=6)).answer(jobs)
+    assert [a.ids for a in answers] == [one_by_one(tiny.model, job.ids, job.limit) for job in jobs]
+    assert max(most) <= 6
+    assert any(running > 3 for running in most)
 
 
 def test_constrained_and_free_rows_share_a_batch():

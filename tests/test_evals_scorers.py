@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.errors import InputError
-from evals.scorers import SCORERS, Scorer, ScorerError, make_scorer
+from evals.scorers import SCORERS, ModelScorer, ScorerError, make_scorer, right_answer
 from evals.scorers.numeric import last_number
 from evals.scorers.text import normalise
 from evals.task import Sample
@@ -171,15 +171,39 @@ def test_a_target_the_scorer_cannot_use_is_no_wrong_answer(spec: str, target: st
         score(spec, "1", target)
 
 
-TARGETS = {"exact": "a b", "includes": "a b", "token_f1": "a b", "numeric": "12", "json_fields": '{"a": 1}'}
+EXAMPLES: dict[str, tuple[dict[str, Any], Sample]] = {
+    "exact": ({}, Sample("s1", "question", "a b")),
+    "includes": ({}, Sample("s1", "question", "a b")),
+    "token_f1": ({}, Sample("s1", "question", "a b")),
+    "numeric": ({}, Sample("s1", "question", "12")),
+    "json_fields": ({}, Sample("s1", "question", '{"a": 1}')),
+    "regex": ({"pattern": r"[a-z]+-\d{2}"}, Sample("s1", "question", "ab-12")),
+    "rouge_l": ({}, Sample("s1", "question", "a b")),
+    "chrf": ({}, Sample("s1", "question", "a b")),
+    "bleu": ({}, Sample("s1", "question", "a b")),
+    "semantic_similarity": ({}, Sample("s1", "question", "a b")),
+    "sql_logical_form": ({}, Sample("s1", "question", "SELECT a FROM t WHERE b = 'x'")),
+    "citation": ({"answer": "exact"}, Sample("s1", "question", "a b", {"supporting_doc_ids": ["d1"]})),
+    "tool_calls": ({}, Sample("s1", "question", '[{"name": "play", "arguments": {"song": "x"}}]')),
+    "judge": ({"model": "scripted/echo", "rubric": "It is right."}, Sample("s1", "question", "a b")),
+}
+ASKING = {"semantic_similarity", "judge"}
 
 
-@pytest.mark.parametrize("name", SCORERS)
+def test_every_scorer_has_its_example_here() -> None:
+    assert set(EXAMPLES) == set(SCORERS)
+    kinds = {name: make_scorer({"name": name, **EXAMPLES[name][0]}, HERE) for name in SCORERS}
+    assert {name for name, kind in kinds.items() if isinstance(kind, ModelScorer)} == ASKING
+
+
+@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - ASKING))
 def test_every_scorer_keeps_the_contract(name: str) -> None:
-    scorer: Scorer = make_scorer(name, HERE)
-    sample = Sample("s1", "question", TARGETS[name])
+    options, sample = EXAMPLES[name]
+    scorer = make_scorer({"name": name, **options}, HERE)
     assert scorer.name == name
-    assert scorer(sample.target, sample).value == 1
+    right = right_answer(scorer, sample)
+    assert right is not None
+    assert scorer(right, sample).value == 1
 
     @given(st.text(max_size=50) | st.text('0123456789.,-/% {}[]":ae', max_size=30))
     def check(output: str) -> None:
@@ -191,8 +215,8 @@ def test_every_scorer_keeps_the_contract(name: str) -> None:
 
 
 def test_only_all_or_nothing_scorers_are_binary() -> None:
-    binary = {name for name in SCORERS if make_scorer(name, HERE).binary}
-    assert binary == {"exact", "includes", "numeric"}
+    binary = {name for name in SCORERS if make_scorer({"name": name, **EXAMPLES[name][0]}, HERE).binary}
+    assert binary == {"exact", "includes", "numeric", "regex", "sql_logical_form", "citation", "tool_calls", "judge"}
     assert make_scorer(STRICT, HERE).binary
 
 
@@ -200,7 +224,16 @@ def test_only_all_or_nothing_scorers_are_binary() -> None:
     ("spec", "where", "text"),
     [
         ("exat", "scorer", "no scorer 'exat'. Did you mean 'exact'?"),
-        ("judge", "scorer", "Known are exact, includes"),
+        ("panel", "scorer", "Known are exact, includes"),
+        ({"name": "judge", "model": "scripted/echo"}, "scorer", "judge needs the option rubric"),
+        ({"name": "judge", "model": "m", "rubric": " "}, "scorer.rubric", "match pattern"),
+        ({"name": "judge", "model": "m", "rubric": "r", "scale": "1-5"}, "scorer.scale", "'binary' or '0-10'"),
+        ({"name": "chrf", "at_least": 50}, "scorer.at_least", "less than or equal to 1"),
+        ({"name": "sql_logical_form", "dialect": "oracel"}, "scorer.dialect", "'bigquery'"),
+        ({"name": "citation", "answer": "exat"}, "scorer.answer", "Did you mean 'exact'?"),
+        ({"name": "citation", "answer": {"name": "numeric", "tol": 1}}, "scorer.answer.tol", "no option 'tol'"),
+        ({"name": "citation", "answer": 3}, "scorer.answer", "must be a scorer"),
+        ({"name": "citation", "only": True}, "scorer.only", "Did you mean 'only_gold'?"),
         ({}, "scorer", "has no name"),
         ({"name": "exact", "case_sensitve": True}, "scorer.case_sensitve", "Did you mean 'case_sensitive'?"),
         ({"name": "numeric", "tolerance": -1}, "scorer.tolerance", "greater than or equal to 0"),
@@ -218,10 +251,18 @@ def test_a_wrong_scorer_says_what_to_write(spec: Any, where: str, text: str) -> 
     assert text in str(problem)
 
 
-def test_all_wrong_options_are_told() -> None:
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "numeric", "tolerance": -1, "tol": 3},
+        {"name": "judge", "scale": 5},
+        {"name": "citation", "answer": "exat", "only": True},
+    ],
+)
+def test_all_wrong_options_are_told(spec: Any) -> None:
     with pytest.raises(InputError) as raised:
-        make_scorer({"name": "numeric", "tolerance": -1, "tol": 3}, HERE)
-    assert len(raised.value.problems) == 2
+        make_scorer(spec, HERE)
+    assert len(raised.value.problems) == 2 + (spec["name"] == "judge")
 
 
 CODE = """

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from backends.errors import InputError, WorkspaceError
-from backends.types import ChatResponse, Usage
+from backends.meter import Step
+from backends.types import ChatResponse, ToolCall, Usage
 from evals.store import RunRow, Store, StoredEmbedding
 from evals.trial import Score, Trial
 
@@ -119,3 +121,36 @@ def test_a_read_only_store_is_one_message(tmp_path: Path) -> None:
         store._execute("PRAGMA query_only = 1")
         with pytest.raises(WorkspaceError, match="Make the folder writable"):
             store.add_run(RUN)
+
+
+def test_steps_scoring_calls_and_probabilities_come_out_as_they_went_in(tmp_path: Path) -> None:
+    whole = trial(steps=(Step("draft", "text", Usage(1, 2, 0, 3, 0.1), 0.5),), scoring=Usage(1, 5, 0, 1, None))
+    answer = ChatResponse("", Usage(1, 1, 0, 1, 0.0), 0.1, "tool_calls", (ToolCall("add", '{"a": 1}', "c1"),), -0.25)
+    with Store.open(tmp_path / "a.db") as store:
+        store.add_run(RUN)
+        store.add_trial(RUN.id, whole)
+        store.add_response(RUN.id, "k", "m", "{}", answer, 0.0)
+        assert store.trials(RUN.id) == [whole]
+        assert store.response("k") == replace(answer, cached=True)
+
+
+def test_embeddings_that_were_billed_count_as_money_spent(tmp_path: Path) -> None:
+    embedding = StoredEmbedding(np.ones(2, np.float32), Usage(1, 3, 0, 0, 0.1), 0.5)
+    with Store.open(tmp_path / "a.db") as store:
+        store.add_embedding("r1", "k", embedding, billed_usd=0.25)
+        store.add_embedding("r1", "l", embedding)
+        assert store.billed_usd("r1") == 0.25
+
+
+def test_a_workspace_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    added = {"trials": ("steps", "scoring"), "responses": ("tool_calls", "logprob"), "embeddings": ("billed_usd",)}
+    with Store.open(tmp_path / "a.db") as store:
+        store.add_run(RUN)
+        store.add_trial(RUN.id, trial())
+        for table, columns in added.items():
+            for column in columns:
+                store._execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        store._execute("PRAGMA user_version = 1")
+    with Store.open(tmp_path / "a.db") as store:
+        assert store.trials(RUN.id) == [trial()]
+        assert store.billed_usd(RUN.id) == 0.0

@@ -41,6 +41,9 @@ Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
 BudgetUsd = Annotated[float | None, typer.Option(min=0, help="Never spend more dollars than this.")]
 WorkspaceDir = Annotated[Path, typer.Option("--workspace", help="Where runs, answers and adapters are kept.")]
 Race = Annotated[bool, typer.Option("--race", help="Test all candidates side by side: sooner done, more spent.")]
+Diagnose = Annotated[
+    bool, typer.Option("--diagnose/--no-diagnose", help="Find out why candidates that fall short do, by ablations.")
+]
 Repeats = Annotated[int, typer.Option(min=1, help="Ask about each sample this often; its mean is one observation.")]
 Resume = Annotated[
     str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run; nothing is paid twice.")
@@ -79,6 +82,7 @@ def run(
     budget_usd: BudgetUsd = None,
     workspace: WorkspaceDir = _WORKSPACE,
     race: Race = False,
+    diagnose: Diagnose = True,
     resume: Resume = None,
     json_file: JsonFile = None,
     yes: Yes = False,
@@ -88,7 +92,7 @@ def run(
 
     Example: advisor run scenarios/helpdesk_routing --seed 1
     """
-    overrides = replace(_overrides(models, techniques, limit, seed, budget_usd), race=race)
+    overrides = replace(_overrides(models, techniques, limit, seed, budget_usd), race=race, diagnose=diagnose)
     _check_json(json_file)
     _consent(scenario, overrides, yes)
     _finish(_sit("run", scenario, workspace, overrides, resume, quiet), json_file, quiet)
@@ -104,6 +108,7 @@ def compare(
     budget_usd: BudgetUsd = None,
     workspace: WorkspaceDir = _WORKSPACE,
     repeats: Repeats = 1,
+    diagnose: Diagnose = True,
     resume: Resume = None,
     json_file: JsonFile = None,
     yes: Yes = False,
@@ -113,10 +118,34 @@ def compare(
 
     Example: advisor compare scenarios/helpdesk_routing --techniques zero_shot,knn_few_shot,fine_tune
     """
-    overrides = replace(_overrides(models, techniques, limit, seed, budget_usd), repeats=repeats)
+    overrides = replace(_overrides(models, techniques, limit, seed, budget_usd), repeats=repeats, diagnose=diagnose)
     _check_json(json_file)
     _consent(scenario, overrides, yes)
     _finish(_sit("compare", scenario, workspace, overrides, resume, quiet), json_file, quiet)
+
+
+@app.command()
+def tune(
+    scenario: ScenarioPath,
+    models: Models = None,
+    limit: Limit = None,
+    seed: Seed = None,
+    budget_usd: BudgetUsd = None,
+    workspace: WorkspaceDir = _WORKSPACE,
+    diagnose: Diagnose = True,
+    resume: Resume = None,
+    json_file: JsonFile = None,
+    yes: Yes = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fine-tune without a climb: pilot and forecast, training, and the model before and after on all test samples.
+
+    Example: advisor tune scenarios/helpdesk_routing
+    """
+    overrides = replace(_overrides(models, None, limit, seed, budget_usd), diagnose=diagnose)
+    _check_json(json_file)
+    _consent(scenario, overrides, yes)
+    _finish(_sit("tune", scenario, workspace, overrides, resume, quiet), json_file, quiet)
 
 
 @app.command()
@@ -196,7 +225,7 @@ def _sit(kind: str, scenario: Path, workspace: Path, overrides: Overrides, resum
 
     try:
         with display(_out, quiet) as observe:
-            execute = engine.run if kind == "run" else engine.compare
+            execute = {"run": engine.run, "compare": engine.compare, "tune": engine.tune}[kind]
             return execute(scenario, workspace, overrides, observe, resume)
     except KeyboardInterrupt as interrupt:
         # Caught here: typer would turn it into a silent exit.

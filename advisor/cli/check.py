@@ -27,6 +27,7 @@ def show_check(console: Console, path: Path, overrides: Overrides, quiet: bool) 
         f"  goal: {scenario.scorer_name} of at least {goal.target:g} at {goal.confidence:.0%} confidence",
         *(f"  candidate: {one.id} ({one.technique.summary})" for one in found.prompting),
         *(f"  if needed: {one.id} ({one.technique.summary})" for one in found.tuning),
+        *(f"  why: {one.technique}, {one.reason}" for one in found.chosen),
         *(f"  left out: {one.technique}, {one.reason}" for one in found.left_out),
         f"  power: {resolution(scenario, found)}",
         *(f"  note: {warning}" for warning in _notes(scenario)),
@@ -37,10 +38,6 @@ def show_check(console: Console, path: Path, overrides: Overrides, quiet: bool) 
 
 def _notes(scenario: Scenario) -> tuple[str, ...]:
     """What works, but not as the scenario might be read."""
-    later = {"documents": scenario.documents, "tools": scenario.tools, "chain": scenario.chain}
-    unused = [
-        f"{key} is checked but not used yet: no technique for it exists in this version." for key in later if later[key]
-    ]
-    if scenario.fine_tune.when == "pays":
-        unused.append("fine_tune.when is pays; economics do not decide yet, it is taken as needed.")
-    return (*scenario.warnings, *unused)
+    if scenario.fine_tune.when != "pays":
+        return scenario.warnings
+    return (*scenario.warnings, "fine_tune.when is pays; economics do not decide yet, it is taken as needed.")

@@ -15,8 +15,21 @@ from rich.text import Text
 
 from advisor.cli.tables import short_names, status_text
 from advisor.engine import ignore
-from advisor.events import Escalating, Evaluated, Event, Fitting, Observer, Planned, Stands, Tuning
+from advisor.events import (
+    Choosing,
+    Diagnosing,
+    Escalating,
+    Evaluated,
+    Event,
+    Fitting,
+    Observer,
+    Piloting,
+    Planned,
+    Stands,
+    Tuning,
+)
 from advisor.ladder import Standing
+from evals.trial import ASIDE, FITTING, Trial
 
 
 @contextmanager
@@ -52,10 +65,17 @@ class PlainLines:
                 return f"run {run_id} {verb}: {len(candidates)} candidates, at most {samples} test samples each"
             case Fitting(candidate, dev):
                 return f"{candidate}: fitting, then {dev} dev samples"
+            case Choosing(candidate, what, done, total) if done == total:
+                return f"{candidate}: {what} {done}/{total}"
+            case Diagnosing(candidate, what, samples):
+                return f"{candidate}: why it fell short: {what}, {samples} failures"
             case Stands(candidate, standing):
                 return f"{candidate}: {standing.status} {_measured(standing)}"
             case Escalating(candidate, reason):
                 return f"{candidate}: escalating. {reason}"
+            case Piloting(candidate, fraction):
+                self._epoch = -1
+                return f"{candidate}: pilot on {fraction:.0%} of the train samples"
             case Tuning(candidate, progress) if progress.step * 10 // progress.steps > self._epoch:
                 self._epoch = progress.step * 10 // progress.steps
                 left = "" if progress.seconds_left is None else f", {_duration(progress.seconds_left)} left"
@@ -94,8 +114,15 @@ class _Stage:
     began: float = field(default_factory=time.monotonic)
     seconds_left: float | None = None
 
+    def moved(self, text: str, done: int, total: int) -> _Stage:
+        """The same stage further on, or a new one."""
+        if self.text != text or self.total != total:
+            return _Stage(text, done, total)
+        self.done = done
+        return self
+
     def left(self) -> float | None:
-        if self.seconds_left is not None or not self.done:
+        if self.seconds_left is not None or not self.done or not self.total:
             return self.seconds_left
         return (time.monotonic() - self.began) / self.done * max(0, self.total - self.done)
 
@@ -114,18 +141,31 @@ class LiveTable:
             case Planned(_, candidates, samples, _):
                 self._samples = samples
                 self._lines = {candidate: _Line() for candidate in candidates}
-            case Fitting(candidate, dev):
-                self._line(candidate).status = "fitting"
-                self._dev = dev
-                self._stage = _Stage(f"fitting {candidate}, then dev samples", total=dev)
+            case Evaluated(trial) if trial.variant.startswith(ASIDE):
+                self._aside(trial)
             case Evaluated(trial):
-                self._evaluated(trial.candidate, event)
+                self._evaluated(trial)
             case Stands(candidate, standing):
                 line = self._line(candidate)
                 line.standing, line.status = standing, standing.status.replace("_", " ")
                 if standing.status != "running":
                     self._stage = _Stage(f"{candidate} is {line.status}")
-            case Escalating(candidate, _):
+            case _:
+                self._moved(event)
+
+    def _moved(self, event: Event) -> None:
+        """A candidate is at another piece of work."""
+        match event:
+            case Fitting(candidate, dev):
+                self._line(candidate).status = "fitting"
+                self._dev = dev
+                self._stage = _Stage(f"fitting {candidate}, then dev samples", total=dev)
+            case Choosing(candidate, what, done, total):
+                self._line(candidate).status = "fitting"
+                self._stage = self._stage.moved(f"{candidate}: {what}", done, total)
+            case Diagnosing(candidate, what, samples):
+                self._stage = _Stage(f"why {candidate} fell short: {what}", total=samples)
+            case Escalating(candidate, _) | Piloting(candidate, _):
                 self._line(candidate).status = "tuning"
             case Tuning(candidate, progress):
                 self._line(candidate).status = "training"
@@ -136,8 +176,18 @@ class LiveTable:
     def _line(self, candidate: str) -> _Line:
         return self._lines.setdefault(candidate, _Line())
 
-    def _evaluated(self, candidate: str, event: Evaluated) -> None:
-        line, trial = self._line(candidate), event.trial
+    def _aside(self, trial: Trial) -> None:
+        """A trial that no figure of the table rests on: a choice tried while fitting, an ablation."""
+        if trial.variant.startswith(FITTING):
+            self._line(trial.candidate).status = "fitting"
+            text = f"fitting {trial.candidate}: {trial.variant.removeprefix(FITTING)}"
+            if self._stage.text != text:
+                self._stage = _Stage(text)
+        self._stage.done += 1
+
+    def _evaluated(self, trial: Trial) -> None:
+        candidate = trial.candidate
+        line = self._line(candidate)
         if trial.split == "dev":
             line.dev += 1
             if self._stage.text.startswith(("fitting", "training")) and line.dev == 1:
@@ -167,7 +217,7 @@ class LiveTable:
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
             ProgressBar(total=max(1, stage.total), completed=stage.done, width=20),
-            Text(f"{stage.text} {stage.done}/{stage.total}{time_left}"),
+            Text(f"{stage.text} {stage.done}{f'/{stage.total}' if stage.total else ''}{time_left}"),
         )
         return Group(table, bar)
 

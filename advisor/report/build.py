@@ -10,6 +10,7 @@ from typing import Any
 from advisor import economics
 from advisor.measure import Serving
 from advisor.outcome import Escalation, Outcome, Row
+from advisor.pilot import Pilot
 from advisor.recommend import advise, tuned_break_even
 from advisor.resolution import Resolution
 from advisor.scenario.model import Scenario
@@ -56,11 +57,13 @@ def build(
         "pick": outcome.pick,
         "because": list(advice.because),
         "candidates": [_candidate(row) for row in outcome.rows],
+        "chosen": [asdict(chosen) for chosen in outcome.chosen],
         "left_out": [asdict(left_out) for left_out in outcome.left_out],
         "comparisons": [asdict(comparison) for comparison in outcome.comparisons],
         "pareto": list(outcome.pareto),
         "dominated_by": {name: list(better) for name, better in outcome.dominated_by.items() if better},
         "may_be_best": list(outcome.may_be_best),
+        "judge": None if outcome.judge_check is None else outcome.judge_check.as_json(),
         "spent": asdict(outcome.spent),
         "estimate": None,
         "escalation": _escalation(outcome.escalation),
@@ -106,8 +109,22 @@ def _candidate(row: Row) -> dict[str, Any]:
             "seconds": row.evaluation_seconds,
             "requests": row.evaluation.requests,
         },
-        "diagnosis": [],
+        "steps": [asdict(step) for step in row.steps],
+        "retrieval": None if row.retrieval is None else asdict(row.retrieval),
+        **_diagnosis(row),
         "parameters": dict(row.parameters),
+    }
+
+
+def _diagnosis(row: Row) -> dict[str, Any]:
+    """Causes of the candidate's failures, and what finding them took; that is part of `evaluation` too."""
+    found = row.diagnosis
+    if found is None:
+        return {"diagnosis": [], "diagnosed": None}
+    cost = {"usd": found.usage.cost_usd, "seconds": found.seconds, "requests": found.usage.requests}
+    return {
+        "diagnosis": [asdict(cause) for cause in found.causes],
+        "diagnosed": {"failures": found.n_failures, "looked_at": found.n_looked_at, **cost},
     }
 
 
@@ -133,12 +150,16 @@ def _escalation(escalation: Escalation | None) -> dict[str, Any] | None:
     return {
         "decision": escalation.decision,
         "reason": escalation.reason,
-        "forecast": None,
-        "pilot": [],
+        "forecast": None if escalation.pilot is None else _forecast(escalation.pilot),
+        "pilot": [] if escalation.pilot is None else [run.as_json() for run in escalation.pilot.runs],
         "tuned": None if escalation.tuned is None else dict(escalation.tuned),
-        "forgetting": None,
-        "parity": None,
+        "forgetting": None if escalation.forgetting is None else escalation.forgetting.as_json(),
+        "parity": None if escalation.parity is None else asdict(escalation.parity),
     }
+
+
+def _forecast(found: Pilot) -> dict[str, Any]:
+    return asdict(found.forecast) | {"wanted": found.wanted, "with_more_data": asdict(found.with_more)}
 
 
 def _economics(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:

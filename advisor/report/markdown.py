@@ -24,7 +24,11 @@ def markdown(report: Mapping[str, Any]) -> str:
             ("candidate", "status", "n", "score", "interval", "$ per 1,000", "p50 s", "tokens in + out", "errors"),
             [candidate_cells(candidate) for candidate in report["candidates"]],
         ),
+        *_steps(report["candidates"]),
+        *_retrieval(report["candidates"]),
+        *_diagnosis(report["candidates"]),
         *_escalation(report["escalation"]),
+        *_list("## Tried", [f"{one['technique']}: {one['reason']}" for one in report["chosen"]]),
         *_list("## Left out", [f"{one['technique']}: {one['reason']}" for one in report["left_out"]]),
         *_list("## Risks", [risk["text"] for risk in report["risks"]]),
         *_list("## Next steps", report["next_steps"]),
@@ -55,6 +59,50 @@ def candidate_cells(candidate: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _steps(candidates: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = [
+        (
+            candidate["id"],
+            step["name"],
+            f"{100 * step['share']:.0f} %",
+            f"{step['input_tokens']:.0f}+{step['output_tokens']:.0f}",
+            _number(step["usd_per_1k_requests"], "{:.4f}"),
+            f"{step['seconds']:.2f}",
+        )
+        for candidate in candidates
+        for step in candidate["steps"]
+    ]
+    head = ("candidate", "step", "of requests", "tokens in + out", "$ per 1,000", "seconds")
+    return ["## Steps of one request", _table(head, rows)] if rows else []
+
+
+def _retrieval(candidates: Sequence[Mapping[str, Any]]) -> list[str]:
+    found = [(candidate["id"], candidate["retrieval"]) for candidate in candidates if candidate["retrieval"]]
+    rows = [(name, *(_figure(value) for value in quality.values())) for name, quality in found]
+    heads = ("candidate", *(key.replace("_", " ") for key in found[0][1])) if found else ()
+    return ["## Retrieval, against gold documents", _table(heads, rows)] if rows else []
+
+
+def _diagnosis(candidates: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = [
+        (
+            candidate["id"],
+            cause["cause"].replace("_", " "),
+            f"{100 * cause['share']:.0f} % ({100 * cause['low']:.0f}-{100 * cause['high']:.0f})",
+            ", ".join(cause["points_to"]) or "-",
+            cause["evidence"],
+        )
+        for candidate in candidates
+        for cause in candidate["diagnosis"]
+    ]
+    head = ("candidate", "cause", "of failures", "points to", "evidence")
+    return ["## Why candidates fell short", _table(head, rows)] if rows else []
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else "-" if value is None else str(value)
+
+
 def _escalation(escalation: Mapping[str, Any] | None) -> list[str]:
     if escalation is None:
         return []
@@ -64,6 +112,18 @@ def _escalation(escalation: Mapping[str, Any] | None) -> list[str]:
         lines.append(
             f"{tuned['model']}: {tuned['trained_tokens']:,} tokens in {tuned['seconds']:.0f} s, "
             f"{_number(tuned['cost_usd'], '${:.4f}')}."
+        )
+    probe = escalation["forgetting"]
+    if probe is not None:
+        lines.append(
+            f"General questions, before and after: {probe['before']:.2f} and {probe['after']:.2f} of {probe['n']} "
+            f"({probe['difference']:+.2f}, {probe['low']:+.2f} to {probe['high']:+.2f})."
+        )
+    parity = escalation["parity"]
+    if parity is not None:
+        lines.append(
+            f"Forms ({', '.join(parity['forms'])}) compared on {parity['prompts']} prompts: {parity['differing']} "
+            f"answers differ, logits by {parity['largest_logit_difference']:.2g} at most."
         )
     return ["## Fine-tuning", "\n".join(_escaped(line) for line in lines)]
 

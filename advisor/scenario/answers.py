@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from advisor.scenario.choices import check_model
 from advisor.scenario.findings import Findings
 from advisor.scenario.samples import Samples
 from advisor.scenario.schema import Named
 from backends.errors import InputError, Problem
 from evals.data import Placed
-from evals.scorers import Scorer, ScorerError, is_custom, make_scorer
+from evals.scorers import AnyScorer, ModelScorer, ScorerError, is_custom, make_scorer, right_answer
+from evals.scorers.base import shorten
+from evals.scorers.judge import JUDGE_WARNING
 from evals.scorers.text import normalise
+from evals.task import Sample
 
 _TRIED = 3
 """Samples that a user's own scorer is tried on; ours are tried on all."""
+_LONGEST_OPTION = 60
+"""Characters of an option that a scorer's label shows."""
 
 
 def check_labels(labels: Sequence[str], findings: Findings) -> None:
@@ -29,11 +36,10 @@ def check_labels(labels: Sequence[str], findings: Findings) -> None:
             findings.problem(("labels", position), what, "Rename one of the two.")
 
 
-def load_scorer(said: Named, findings: Findings) -> Scorer | None:
-    """The scorer; what is wrong with it is a problem at its line, or in the user's own file."""
-    own = is_custom(said.name)
-    if own:
-        findings.warnings.append(f"the scorer {said.name} is code of the scenario: it runs on this machine.")
+def load_scorer(said: Named, findings: Findings) -> AnyScorer | None:
+    """The scorer; what is wrong with it or its judge is a problem at its line, or in the user's own file."""
+    own = [name for name in _names({"name": said.name, **said.options}) if is_custom(name)]
+    findings.warnings += [f"the scorer {name} is code of the scenario: it runs on this machine." for name in own]
     try:
         scorer = make_scorer({"name": said.name, **said.options}, findings.folder)
     except InputError as error:
@@ -44,21 +50,46 @@ def load_scorer(said: Named, findings: Findings) -> Scorer | None:
             else:
                 findings.problems.append(problem)
         return None
-    if own:
-        findings.files.append(findings.folder / said.name.rpartition(":")[0])
+    findings.files += [findings.folder / name.rpartition(":")[0] for name in own]
+    if isinstance(scorer, ModelScorer) and scorer.asks is not None:
+        inner = ("answer",) if isinstance(said.options.get("answer"), Mapping) else ()
+        check_model(scorer.asks, findings.document.place(("scorer", *inner, "model")), findings)
+        findings.warnings.append(JUDGE_WARNING)
     return scorer
 
 
+def _names(spec: Any) -> Iterator[str]:
+    """The name of a scorer, and of the one that its option `answer` names."""
+    if isinstance(spec, Mapping):
+        yield from (spec["name"],) if isinstance(spec.get("name"), str) else ()
+        yield from _names(spec.get("answer"))
+    elif isinstance(spec, str):
+        yield spec
+
+
 def scorer_label(said: Named) -> str:
-    """The scorer in one line, options included."""
-    options = ", ".join(f"{key}={value}" for key, value in said.options.items())
+    """The scorer in one line, options included; long ones are cut."""
+    options = ", ".join(f"{key}={_brief(value)}" for key, value in said.options.items())
     return f"{said.name}({options})" if options else said.name
 
 
-def check_targets(scorer: Scorer, placed: Sequence[Placed], findings: Findings) -> None:
-    """A right answer must score 1; with another scorer than the user meant, it often does not."""
+def _brief(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST_OPTION and "\n" not in text else shorten(text, _LONGEST_OPTION)
+
+
+def check_targets(scorer: AnyScorer, placed: Sequence[Placed], findings: Findings) -> None:
+    """A right answer must score 1; with another scorer than the user meant, it often does not.
+
+    Scorers that ask models are only asked whether they can use the samples: nothing may be spent here.
+    """
     own = is_custom(scorer.name)
-    wrong = list(_badly_scored(scorer, placed[-_TRIED:] if own else placed))
+    try:
+        wrong = list(_badly_scored(scorer, placed[-_TRIED:] if own else placed))
+    except InputError as error:  # a package that the scorer needs is not installed
+        for problem in error.problems:
+            findings.problem(("scorer",), f"scorer {scorer.name}: {problem.what}", problem.remedy)
+        return
     if not wrong:
         return
     place, fault = wrong[0]
@@ -70,16 +101,26 @@ def check_targets(scorer: Scorer, placed: Sequence[Placed], findings: Findings) 
         findings.problems.append(Problem(place, f"{fault}{more}.", remedy))
 
 
-def _badly_scored(scorer: Scorer, placed: Sequence[Placed]) -> Iterator[tuple[str, str]]:
+def _badly_scored(scorer: AnyScorer, placed: Sequence[Placed]) -> Iterator[tuple[str, str]]:
     for one in placed:
         try:
-            score = scorer(one.sample.target, one.sample)
+            fault = _fault(scorer, one.sample)
         except ScorerError as error:
-            yield one.place, str(error)
-            continue
-        if score.value < 1:
-            reason = f" ({score.reason})" if score.reason else ""
-            yield one.place, f"the right answer itself scores {score.value:g} with {scorer.name}{reason}"
+            fault = str(error)
+        if fault is not None:
+            yield one.place, fault
+
+
+def _fault(scorer: AnyScorer, sample: Sample) -> str | None:
+    """What is wrong with how a right answer scores, or None. Raises ScorerError for an unusable sample."""
+    answer = right_answer(scorer, sample)
+    if answer is None or isinstance(scorer, ModelScorer):
+        return None
+    score = scorer(answer, sample)
+    if score.value >= 1:
+        return None
+    reason = f" ({score.reason})" if score.reason else ""
+    return f"the right answer itself scores {score.value:g} with {scorer.name}{reason}"
 
 
 def check_classes(labels: Sequence[str], samples: Samples, findings: Findings) -> None:

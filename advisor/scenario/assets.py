@@ -1,4 +1,4 @@
-"""The files of a scenario beside its samples: output schema, documents, tools."""
+"""The JSON Schema of answers: read, and held against the targets."""
 
 from __future__ import annotations
 
@@ -11,40 +11,6 @@ from advisor.scenario.findings import Findings
 from advisor.scenario.paths import shown
 from backends.errors import Problem
 from evals.data import Placed
-
-DOCUMENT_TYPES = (".md", ".pdf", ".txt")
-
-
-def find_documents(text: str, findings: Findings) -> Path | None:
-    """The folder or .jsonl file of documents; every document counts as a file of the scenario."""
-    path = findings.path(("documents",), text)
-    if path is None:
-        return None
-    if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.suffix in DOCUMENT_TYPES and file.is_file())
-        found += [file for file in (path / "documents.jsonl",) if file.is_file()]
-    else:
-        found = [path] if path.suffix == ".jsonl" else []
-    findings.files += found
-    if found:
-        return path
-    what = f"documents: {text} holds no .md, .txt or .pdf file and no documents.jsonl."
-    findings.problem(("documents",), what, "Name a folder with documents, or a .jsonl file.")
-    return None
-
-
-def find_tools(text: str, findings: Findings) -> Path | None:
-    """The file of tools."""
-    path = findings.file(("tools",), text)
-    if path is None:
-        return None
-    if path.suffix not in {".py", ".jsonl"}:
-        what = f"tools: {text} is neither a .py nor a .jsonl file."
-        findings.problem(("tools",), what, "Name tools.py with functions, or tools.jsonl with schemas.")
-        return None
-    if path.suffix == ".py":
-        findings.warnings.append(f"the tools in {text} are code of the scenario: they run on this machine.")
-    return path
 
 
 def read_output_schema(text: str, placed: Sequence[Placed], findings: Findings) -> str | None:

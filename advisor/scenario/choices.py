@@ -1,4 +1,4 @@
-"""What a scenario wants tried: models, techniques, chain; and what the command line puts in their place."""
+"""What a scenario wants tried: models, techniques; and what the command line puts in their place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from advisor.scenario.findings import Findings
 from advisor.scenario.model import Overrides, TechniqueSpec
-from advisor.scenario.schema import ChainStep, FineTuneSection, Named
+from advisor.scenario.schema import FineTuneSection, Named
 from advisor.techniques import registry as techniques
 from backends import registry as backends
 from backends.errors import Problem
@@ -23,15 +23,6 @@ def check_overrides(overrides: Overrides, findings: Findings) -> None:
     if overrides.budget_usd is not None and not overrides.budget_usd >= 0:
         what = f"{overrides.budget_usd} dollars are no budget."
         findings.problems.append(Problem("--budget-usd", what, "Give 0 or more."))
-
-
-def check_chain(chain: Sequence[ChainStep], findings: Findings) -> None:
-    """Steps refer to each other by name."""
-    names = [step.name for step in chain]
-    for position, name in enumerate(names):
-        if name in names[:position]:
-            what = f"two steps of the chain are called {name!r}."
-            findings.problem(("chain", position), what, "Rename one of the two.")
 
 
 def choose_models(said: Sequence[str], override: Sequence[str] | None, findings: Findings) -> tuple[str, ...]:

@@ -11,17 +11,18 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from advisor.goal import Goal
-from advisor.scenario import answers, assets, choices
+from advisor.scenario import answers, assets, chain, choices, documents, toolbox
 from advisor.scenario.complaints import problems_of
-from advisor.scenario.document import Document, read_document
+from advisor.scenario.document import Document as ScenarioDocument
+from advisor.scenario.document import read_document
 from advisor.scenario.findings import Findings
-from advisor.scenario.model import BudgetLimits, FineTune, Overrides, Scenario, Step, TechniqueSpec, Traffic
-from advisor.scenario.samples import DEFAULT_SEED, Samples, read_samples
+from advisor.scenario.model import BudgetLimits, FineTune, Overrides, Scenario, TechniqueSpec, Traffic
+from advisor.scenario.samples import DEFAULT_SEED, Samples, read_probe, read_samples
 from advisor.scenario.schema import DEFAULT_MARGIN, PLACEHOLDERS, GoalSection, ScenarioFile
 from backends.errors import InputError, Problem
-from evals.scorers import Scorer
+from evals.scorers.base import AnyScorer
 from evals.splits import shuffled_prefix
-from evals.task import Task
+from evals.task import ChainStep, Document, Sample, Task, Toolbox
 
 __all__ = ["Overrides", "Scenario", "TechniqueSpec", "load_scenario"]
 
@@ -53,10 +54,12 @@ def load_scenario(path: str | Path, overrides: Overrides | None = None) -> Scena
 class _Checked:
     """What had to be loaded in order to be checked."""
 
-    scorer: Scorer | None
+    scorer: AnyScorer | None
     output_schema: str | None
-    documents: Path | None
-    tools: Path | None
+    documents: tuple[Document, ...]
+    tools: Toolbox | None
+    chain: tuple[ChainStep, ...]
+    probe: tuple[Sample, ...]
     models: tuple[str, ...]
     techniques: tuple[TechniqueSpec, ...] | None
 
@@ -72,17 +75,20 @@ def _check(
     scorer = None if "scorer" in wrong_keys else answers.load_scorer(said.scorer, findings)
     if scorer is not None:
         answers.check_targets(scorer, samples.everything(), findings)
-    choices.check_chain(said.chain, findings)
-    if "embedder" in said.model_fields_set:
+    if "embedder" in said.model_fields_set or getattr(scorer, "embeds", False):
         choices.check_model(said.embedder, findings.document.place(("embedder",)), findings)
     choices.check_base(said.fine_tune, findings)
     named = () if "models" in wrong_keys else tuple(said.models)
+    passages = documents.load_documents(said.documents, findings) if said.documents else ()
+    documents.check_gold_documents(samples.everything(), passages, findings)
     return _Checked(
         scorer=scorer,
         output_schema=said.output_schema
         and assets.read_output_schema(said.output_schema, samples.everything(), findings),
-        documents=assets.find_documents(said.documents, findings) if said.documents else None,
-        tools=assets.find_tools(said.tools, findings) if said.tools else None,
+        documents=passages,
+        tools=toolbox.load_toolbox(said.tools, findings) if said.tools else None,
+        chain=chain.load_chain(said.chain, findings),
+        probe=read_probe(said.fine_tune.probe, findings) if said.fine_tune.probe else (),
         models=choices.choose_models(named, overrides.models, findings),
         techniques=choices.choose_techniques(said.techniques, overrides.techniques, findings),
     )
@@ -111,6 +117,9 @@ def _scenario(
             test=test,
             labels=tuple(said.labels or ()),
             output_schema=checked.output_schema,
+            documents=checked.documents,
+            tools=checked.tools,
+            chain=checked.chain,
         ),
         scorer=checked.scorer,
         scorer_name=answers.scorer_label(said.scorer),
@@ -119,14 +128,12 @@ def _scenario(
         budget=BudgetLimits(
             usd=said.budget.usd if overrides.budget_usd is None else overrides.budget_usd, minutes=said.budget.minutes
         ),
-        fine_tune=FineTune(**dict(said.fine_tune)),
+        fine_tune=FineTune(**{key: value for key, value in said.fine_tune if key != "probe"}),
         models=checked.models,
         embedder=said.embedder,
         techniques=checked.techniques,
         volatility=said.knowledge.volatility,
-        documents=checked.documents,
-        tools=checked.tools,
-        chain=tuple(Step(step.name, step.prompt) for step in said.chain),
+        probe=checked.probe,
         usd_per_hour=said.hosting.usd_per_hour,
         seed=seed,
         hash=_hash(said, files, samples.hub),
@@ -153,7 +160,7 @@ def find_scenario(path: Path) -> Path:
     )
 
 
-def _validate(document: Document, findings: Findings) -> tuple[ScenarioFile, set[str]]:
+def _validate(document: ScenarioDocument, findings: Findings) -> tuple[ScenarioFile, set[str]]:
     """What the file says, and which top-level keys are wrong: those hold placeholders or defaults."""
     try:
         return ScenarioFile.model_validate(document.content), set()

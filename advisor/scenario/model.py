@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from advisor.goal import Goal
 from evals.scorers.base import AnyScorer
-from evals.task import Task
+from evals.task import Sample, Task
 
 Volatility = Literal["static", "monthly", "weekly", "daily", "realtime"]
 When = Literal["needed", "pays", "always", "never"]
@@ -41,6 +41,8 @@ class FineTune:
     base: str | None = None
     """Model to tune; None leaves the choice to the candidates."""
     max_usd: float | None = None
+    pilot: bool = True
+    """Whether a pilot on parts of the train split comes before the full training."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -50,14 +52,6 @@ class TechniqueSpec:
 
     name: str
     params: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One prompt of a chain."""
-
-    name: str
-    prompt: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +68,8 @@ class Overrides:
     """Test all candidates side by side instead of one after another."""
     repeats: int = 1
     """How often a comparison asks each candidate about each sample."""
+    diagnose: bool = True
+    """Look into the failures of candidates that fall short."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +93,8 @@ class Scenario:
     techniques: tuple[TechniqueSpec, ...] | None
     """None: whatever fits the task."""
     volatility: Volatility
-    documents: Path | None
-    tools: Path | None
-    chain: tuple[Step, ...]
+    probe: tuple[Sample, ...]
+    """General questions asked before and after a training; empty for those that ship."""
     usd_per_hour: float | None
     seed: int
     """Seed of the run: `Overrides.seed`, else the scenario's `data.seed`, else 1. It never moves the split."""

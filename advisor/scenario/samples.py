@@ -8,6 +8,7 @@ from typing import get_args
 from advisor.scenario.findings import Findings
 from advisor.scenario.paths import shown
 from advisor.scenario.schema import ColumnNames, Data
+from backends.errors import Problem
 from evals.data import Columns, Placed, Table, as_text, to_samples
 from evals.files import read_table
 from evals.hub import read_hub
@@ -56,6 +57,22 @@ def read_samples(data: Data, columns: ColumnNames, labels: tuple[str, ...], find
     if labels:
         findings.problems += label_problems(samples.splits, labels)
     return samples
+
+
+def read_probe(text: str, findings: Findings) -> tuple[Sample, ...]:
+    """General questions for before and after a training: `input`, `target` and, optionally, `choices`."""
+    path = findings.file(("fine_tune", "probe"), text)
+    if path is None:
+        return ()
+    table = read_table(path, shown(path, findings.folder))
+    placed, problems = to_samples(table, Columns({}), "probe")
+    findings.problems += [*table.problems, *problems]
+    for one in placed:
+        choices = one.sample.metadata.get("choices")
+        if choices is not None and (not isinstance(choices, list) or one.sample.target not in map(str, choices)):
+            what = "the choices of a probe question are a list that holds its target."
+            findings.problems.append(Problem(one.place, what, "Correct or remove the choices."))
+    return tuple(one.sample for one in placed)
 
 
 class _Reader:

@@ -180,6 +180,13 @@ class FineTuneSection(Section):
         default=None, description="Model to tune. Default: the first of `models` the backend can tune."
     )
     max_usd: NotNegative | None = Field(default=None, description="Dollars that fine-tuning may use.")
+    pilot: bool = Field(
+        default=True, description="Train on a quarter and a half first, and stop when the forecast leaves no chance."
+    )
+    probe: Text | None = Field(
+        default=None,
+        description="File of general questions (input, target, choices) asked before and after. Default: 64 of ours.",
+    )
     recipe: dict[str, Any] = Field(default={}, description="Hyperparameters of the tuner, such as epochs or rank.")
 
 
@@ -202,7 +209,20 @@ class ChainStep(Section):
     """One prompt of a chain."""
 
     name: Text = Field(description="Name of the step; later prompts may refer to its output by it.")
-    prompt: Text = Field(description="What the model is told in this step.")
+    prompt: Text = Field(
+        description="What the model is told in this step; {input} and {NAME} of earlier steps are filled in, {{ and }}"
+        " are braces."
+    )
+    model: Text | None = Field(default=None, description="Model asked in this step. Default: the candidate's own.")
+    labels: Annotated[list[Label], Field(min_length=2)] | None = Field(
+        default=None, description="The closed set of this step's outputs. Default: free, for the last step the task's."
+    )
+    output_schema: Text | None = Field(
+        default=None, description="File with the JSON Schema of this step's output. Default: as for labels."
+    )
+    max_tokens: Annotated[int, Field(gt=0)] | None = Field(
+        default=None, description="Most tokens of this step's output. Default: 200, for the last step by the targets."
+    )
 
 
 class Named(BaseModel):

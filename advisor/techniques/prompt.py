@@ -12,6 +12,12 @@ from evals.task import Sample, Task
 _CHARACTERS_PER_TOKEN = 2
 """Fewer than any tokenizer needs for natural text, so that the limit does not cut a right answer."""
 _MOST_TOKENS = 1024
+_CHARACTERS_PER_PROMPT_TOKEN = 4
+"""About what tokenizers need for English; an estimate, where a limit is soft."""
+_TURN_TOKENS = 8
+"""What a chat template writes around an example's two turns, about."""
+_MOST_PROMPT_TOKENS = 3000
+"""Of a prompt with examples: small models read no more, and dear ones are asked this often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +81,14 @@ class Prompt:
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """Read what as_state gave."""
         return cls(**{**state, "choices": tuple(state["choices"])})
+
+
+def fitting_sizes(sizes: Sequence[int], prompt: Prompt, train: Sequence[Sample]) -> list[int]:
+    """Those numbers of examples whose prompt is not too long, by the mean length of the samples.
+
+    Where none fits, the largest number that does, and never less than one.
+    """
+    lengths = [len(sample.input) + len(sample.target) for sample in train]
+    example = max(1.0, sum(lengths) / len(lengths) / _CHARACTERS_PER_PROMPT_TOKEN + _TURN_TOKENS)
+    most = int((_MOST_PROMPT_TOKENS - len(prompt.instructions) / _CHARACTERS_PER_PROMPT_TOKEN) / example)
+    return [size for size in sizes if size <= most] or [max(1, min(most, sizes[0]))]

@@ -1,4 +1,4 @@
-"""Zero-shot: the instructions and the input, nothing else."""
+"""Zero-shot: the instructions and the input, nothing else; how the instructions are put is chosen on dev."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from advisor.techniques.base import FitContext, Technique, read_state, write_state
+from advisor.techniques.choose import Tried, as_rows, best_on_dev, from_rows
+from advisor.techniques.instructions import INSTRUCTIONS, Instruction, answered
 from advisor.techniques.prompt import Prompt
 from backends.meter import Meter
 from evals.task import Sample, Task
@@ -15,15 +17,17 @@ from evals.task import Sample, Task
 
 @dataclass(frozen=True, slots=True)
 class FittedZeroShot:
-    """Zero-shot with the prompt it settled on."""
+    """Zero-shot with the instructions it settled on."""
 
     technique: ClassVar[str] = "zero_shot"
     prompt: Prompt
+    instruction: Instruction = "plain"
+    tried: tuple[Tried, ...] = ()
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """Nothing was chosen."""
-        return {}
+        """How the instructions are put, and what was tried on dev."""
+        return {"instruction": self.instruction, "tried": as_rows(self.tried)}
 
     @property
     def tuned(self) -> None:
@@ -31,17 +35,19 @@ class FittedZeroShot:
         return None
 
     async def solve(self, sample: Sample, models: Meter) -> str:
-        """One request."""
-        return (await models.complete(self.prompt.request(sample.input))).text
+        """One request; two where the model thinks before it answers in a fixed form."""
+        return await answered(self.prompt, self.instruction, sample.input, models)
 
     def save(self, folder: Path) -> None:
-        """Write the prompt."""
-        write_state(folder, self.technique, {"prompt": self.prompt.as_state()})
+        """Write prompt and choice."""
+        state = {"prompt": self.prompt.as_state(), "instruction": self.instruction, "tried": as_rows(self.tried)}
+        write_state(folder, self.technique, state)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read the prompt."""
-        return cls(Prompt.from_state(read_state(folder)["prompt"]))
+        """Read prompt and choice."""
+        state = read_state(folder)
+        return cls(Prompt.from_state(state["prompt"]), state["instruction"], from_rows(state["tried"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +60,18 @@ class ZeroShot(Technique):
     embeds: ClassVar[bool] = False
     fitted: ClassVar[type[FittedZeroShot]] = FittedZeroShot
 
+    instruction: Instruction | None = None
+    """How the instructions are put; None chooses on dev."""
+
     def unfit(self, task: Task) -> str | None:
         """Always makes sense."""
         return None
 
     async def fit(self, task: Task, context: FitContext) -> FittedZeroShot:
-        """Nothing to learn."""
-        return FittedZeroShot(Prompt.of(task))
+        """Try the ways of putting the instructions, unless one was named."""
+        prompt = Prompt.of(task)
+        if self.instruction is not None:
+            return FittedZeroShot(prompt, self.instruction)
+        options = {instruction: FittedZeroShot(prompt, instruction).solve for instruction in INSTRUCTIONS}
+        winner, tried = await best_on_dev(options, context, task.dev)
+        return FittedZeroShot(prompt, winner, tried)

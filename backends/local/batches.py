@@ -31,8 +31,16 @@ class Prompt:
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
     """How many tokens both begin with."""
-    size = min(len(left), len(right))
-    return next((i for i in range(size) if left[i] != right[i]), size)
+    left, right = tuple(left), tuple(right)
+    low, high = 0, min(len(left), len(right))
+    # By halves, since whole slices are compared much faster than their tokens one by one.
+    while low < high:
+        middle = (low + high + 1) // 2
+        if left[low:middle] == right[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def shared_prefix(prompts: Sequence[tuple[int, ...]]) -> int:

@@ -1,36 +1,32 @@
-"""A chat model on this machine: concurrent requests are gathered into batches that share their prefix."""
+"""A chat model on this machine: concurrent requests run together and share what they begin with."""
 
 from __future__ import annotations
 
 import functools
 import gc
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backends.errors import RequestError
 from backends.local.catalog import Place, locate, require
 from backends.local.device import chat_dtype, device, hourly_price
+from backends.local.files import hash_of
 from backends.local.gather import Gather, Ticket
 from backends.local.identity import fingerprint
 from backends.local.rates import Rates, measure, rates_key, remember, remembered
 from backends.types import ChatRequest, ChatResponse, Usage
 
 if TYPE_CHECKING:
-    from backends.local.decoder import Job
+    from backends.local.decoder import Answer, Job
     from backends.local.engine import Engine
 
 
-@dataclass(slots=True)
-class _Ask:
-    request: ChatRequest
-    job: Job | None = None
-    """What the decoder is to do, once the tokenizer has been there."""
+_Ticket = Ticket[ChatRequest, ChatResponse]
 
-
-_Ticket = Ticket[_Ask, ChatResponse]
+_DECODING = 2
+"""Raised when the way answers are decoded changes, so that those remembered from before are not taken for its own."""
 
 
 class LocalChat:
@@ -48,7 +44,7 @@ class LocalChat:
         self._usd_per_hour = hourly_price(self._device, usd_per_hour)
         self._loaded: Engine | None = None
         self._loading = threading.Lock()
-        self._gather: Gather[_Ask, ChatResponse] = Gather(self._plan, self._run)
+        self._gather: Gather[ChatRequest, ChatResponse] = Gather(self._serve)
 
     @classmethod
     def open(
@@ -66,8 +62,9 @@ class LocalChat:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Hash of weights, tokenizer, template, precision and library versions."""
-        return fingerprint(self._place, self._dtype, "llguidance")
+        """Hash of weights, tokenizer, template, precision, library versions and way of decoding."""
+        content = fingerprint(self._place, self._dtype, "llguidance")
+        return hash_of({"model": content, "decoding": _DECODING})[:32]
 
     @functools.cached_property
     def rates(self) -> Rates:
@@ -85,8 +82,8 @@ class LocalChat:
         return self._priced(Usage(requests=1, input_tokens=len(job.ids), output_tokens=job.limit))
 
     async def complete(self, request: ChatRequest) -> ChatResponse:
-        """Answer one request, in a batch with others that wait at the same time."""
-        return await self._gather.ask(_Ask(request))
+        """Answer one request, beside the others that wait at the same time."""
+        return await self._gather.ask(request)
 
     async def aclose(self) -> None:
         """Fail what waits, stop after the step at hand and free the weights."""
@@ -107,33 +104,34 @@ class LocalChat:
     def _priced(self, usage: Usage) -> Usage:
         return Usage(usage.requests, usage.input_tokens, usage.cached_tokens, usage.output_tokens, self.price(usage))
 
-    def _plan(self, tickets: Sequence[_Ticket]) -> tuple[list[list[_Ticket]], dict[int, Exception]]:
+    def _serve(self, take: Callable[[], Sequence[_Ticket]]) -> None:
+        """Answer what arrives; runs in the model's thread."""
         engine = self._engine()
         # Measured before the first answer rather than in `price`, which the event loop may call.
         _ = self.rates
-        refused: dict[int, Exception] = {}
-        accepted: list[tuple[_Ticket, Job]] = []
-        for i, ticket in enumerate(tickets):
-            try:
-                job = engine.job(ticket.ask.request)
-            except RequestError as error:
-                refused[i] = error
-                continue
-            job.is_abandoned = ticket.future.done
-            ticket.ask.job = job
-            accepted.append((ticket, job))
-        batches = engine.plan([job for _, job in accepted])
-        return [[accepted[at][0] for at in batch] for batch in batches], refused
+        tickets: dict[Job, _Ticket] = {}
 
-    def _run(self, tickets: Sequence[_Ticket]) -> list[ChatResponse | Exception]:
-        jobs = [job for ticket in tickets if (job := ticket.ask.job) is not None]
-        replies: list[ChatResponse | Exception] = []
-        for job, answer in zip(jobs, self._engine().answer(jobs), strict=True):
-            if isinstance(answer, Exception):
-                replies.append(answer)
-                continue
-            # A shared prefix is not credited as cached tokens: see Rates.seconds.
-            usage = self._priced(Usage(requests=1, input_tokens=len(job.ids), output_tokens=len(answer.ids)))
-            # Not the seconds of its batch, which tell how the evaluation was queued and not what a user would wait.
-            replies.append(ChatResponse(answer.text, usage, self.rates.seconds(usage), answer.finish_reason))
-        return replies
+        def jobs() -> list[Job]:
+            new = [(self._job(engine, ticket), ticket) for ticket in take()]
+            tickets.update((job, ticket) for job, ticket in new if job is not None)
+            return [job for job, _ in new if job is not None]
+
+        engine.serve(jobs, lambda job, answer: tickets.pop(job).give(self._reply(job, answer)))
+
+    def _job(self, engine: Engine, ticket: _Ticket) -> Job | None:
+        try:
+            job = engine.job(ticket.ask)
+        except RequestError as error:
+            ticket.give(error)
+            return None
+        job.is_abandoned = ticket.future.done
+        return job
+
+    def _reply(self, job: Job, answer: Answer | RequestError) -> ChatResponse | RequestError:
+        if isinstance(answer, RequestError):
+            return answer
+        # A shared prefix is not credited as cached tokens: see Rates.seconds.
+        usage = self._priced(Usage(requests=1, input_tokens=len(job.ids), output_tokens=len(answer.ids)))
+        # Not the seconds of its batch, which tell how the evaluation was queued and not what a user would wait.
+        seconds = self.rates.seconds(usage)
+        return ChatResponse(answer.text, usage, seconds, answer.finish_reason, logprob=answer.logprob)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import llguidance.hf
 import numpy as np
@@ -53,8 +53,28 @@ class Grammars:
         return Constraint(matcher, self._tokens, self._logits)
 
 
+class Form(Protocol):
+    """Where one answer stands in the form it must have."""
+
+    def forbid(self, logits: torch.Tensor) -> None:
+        """Set the logits of all tokens that cannot come next to minus infinity, in place."""
+
+    def accept(self, token: int) -> None:
+        """Go on by one token. Raises RequestError for one that cannot come next."""
+
+    @property
+    def is_done(self) -> bool:
+        """True when the answer is complete and nothing can follow."""
+
+    def forced(self) -> tuple[list[int], bool]:
+        """The tokens that must come next, as far as there is no choice, and whether they complete the answer."""
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The answer that these tokens, all accepted, spell."""
+
+
 class Constraint:
-    """Where one answer stands in its grammar."""
+    """Where one answer stands in its grammar. Implements Form."""
 
     def __init__(self, matcher: LLMatcher, tokens: LLTokenizer, logits: int) -> None:
         self._matcher = matcher
@@ -77,13 +97,13 @@ class Constraint:
         """True when the answer is complete and nothing can follow."""
         return bool(self._matcher.is_stopped())
 
-    def forced_end(self) -> list[int] | None:
-        """The tokens that complete the answer when no choice is left, None when one is; the model need not be asked."""
-        forced = list(self._matcher.compute_ff_tokens())
-        if not forced:
-            return None
+    def forced(self) -> tuple[list[int], bool]:
+        """The tokens that must come next, and whether they complete the answer; the model need not be asked."""
+        tokens = list(self._matcher.compute_ff_tokens())
+        if not tokens:
+            return [], False
         probe = self._matcher.deep_copy()
-        return forced if probe.consume_tokens(forced) and probe.is_stopped() else None
+        return (tokens, bool(probe.is_stopped())) if probe.consume_tokens(tokens) else ([], False)
 
     def text(self, ids: Sequence[int]) -> str:
         """The answer, byte for byte as the grammar sees it."""

@@ -32,6 +32,8 @@ class LocalEmbedder:
     not counted.
     """
 
+    billed = False
+
     def __init__(self, name: str, place: Place, *, usd_per_hour: float | None) -> None:
         self._name = name
         self._place = place
@@ -68,6 +70,11 @@ class LocalEmbedder:
     def price(self, usage: Usage) -> float | None:
         """Dollars for this usage: tokens at this machine's rate and hourly price."""
         return None if self._usd_per_hour is None else self.rates.cost(usage, self._usd_per_hour)
+
+    def worst_case(self, texts: Sequence[str]) -> Usage:
+        """The texts' tokens, counted."""
+        usage = Usage(requests=1, input_tokens=_count(self._model(), list(texts)))
+        return Usage(usage.requests, usage.input_tokens, cost_usd=self.price(usage))
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         """Embed the texts, in order, in the model's own thread."""

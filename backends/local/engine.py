@@ -1,18 +1,23 @@
-"""From requests to a decoder's jobs, and through its memory limits."""
+"""From requests to a decoder's jobs, who runs with whom, and through the limits of memory."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from backends.errors import RequestError
 from backends.local.batches import Limits
 from backends.local.catalog import Place
-from backends.local.constrain import choices_grammar, schema_grammar
-from backends.local.decoder import Answer, Decoder, Job
+from backends.local.constrain import schema_grammar
+from backends.local.decoder import Answer, Batch, Decoder, Job
 from backends.local.loading import load
-from backends.local.memory import batch_limits, is_out_of_memory
+from backends.local.memory import batch_limits, is_out_of_memory, keep_freed_memory
+from backends.local.weights import pack
 from backends.types import ChatRequest
+
+Take = Callable[[], Sequence[Job]]
+Give = Callable[[Job, Answer | RequestError], None]
 
 
 class Engine:
@@ -26,7 +31,11 @@ class Engine:
     def load(cls, name: str, place: Place, dtype: str, device: str) -> Engine:
         """Open the model at `place`."""
         model, prompts = load(name, place, dtype, device)
-        return cls(Decoder(model, prompts), batch_limits(model))
+        if device == "cpu":
+            keep_freed_memory()
+            pack(model)
+        decoder = Decoder(model, prompts)
+        return cls(decoder, batch_limits(model, joining=decoder.cascades))
 
     def job(self, request: ChatRequest) -> Job:
         """What the decoder is to do for a request. Raises RequestError when it can never be done."""
@@ -34,42 +43,127 @@ class Engine:
             raise RequestError(f"max_tokens must be at least 1, not {request.max_tokens}.")
         if request.choices and request.json_schema is not None:
             raise RequestError("a request takes choices or json_schema, not both.")
-        grammar, limit = None, request.max_tokens
-        if request.choices:
-            grammar = choices_grammar(request.choices)
-            # A choice is given whole whatever max_tokens says; no token is shorter than a byte, one more may end it.
-            limit = max(len(choice.encode()) for choice in request.choices) + 1
-        elif request.json_schema is not None:
-            grammar = schema_grammar(request.json_schema)
         job = Job(
             ids=tuple(self.decoder.prompts.encode(request.messages)),
-            limit=limit,
+            limit=request.max_tokens,
             temperature=request.temperature,
             seed=request.seed,
             stop=request.stop,
-            grammar=grammar,
+            logprobs=request.logprobs,
         )
+        if request.choices:
+            self._choose(job, request.choices)
+        elif request.json_schema is not None:
+            job.grammar = schema_grammar(request.json_schema)
         self.decoder.check(job)
         return job
 
-    def plan(self, jobs: Sequence[Job]) -> list[list[int]]:
-        """Cut the jobs into batches; returns indices."""
-        return self.decoder.plan(jobs, self.limits)
-
     def answer(self, jobs: Sequence[Job]) -> list[Answer | RequestError]:
-        """Answer one batch; out of memory, halve it, now and in later plans."""
-        failed = False
+        """Answer these jobs and no others, in order."""
+        waiting = [jobs]
+        found: dict[Job, Answer | RequestError] = {}
+        self.serve(lambda: waiting.pop() if waiting else [], found.__setitem__)
+        return [found[job] for job in jobs]
+
+    def serve(self, take: Take, give: Give) -> None:
+        """Answer jobs until none is left.
+
+        Args:
+            take: The jobs that have arrived since it was last called; asked between steps, so that they join those
+                that run as soon as there is room.
+            give: Called with each job's answer as soon as it is known.
+        """
+        waiting = _Waiting(self)
+        batch = Batch(self.decoder)
+        while True:
+            waiting.add(take())
+            group = waiting.next_for(batch)
+            if batch.is_empty and not group:
+                return
+            if not self._advance(batch, group):
+                left = [*batch.jobs, *group]
+                batch = Batch(self.decoder)
+                self.decoder.forget()
+                waiting.put_back(self._fewer(left, give))
+            for job, answer in batch.finished():
+                give(job, answer)
+
+    def groups(self, jobs: Sequence[Job]) -> list[list[int]]:
+        """Cut jobs into groups that are admitted together; returns indices.
+
+        Where groups can join a batch that runs each takes half of its room: one is computed while another decodes.
+        """
+        limits = self.limits
+        if self.decoder.cascades:
+            limits = dataclasses.replace(
+                limits, rows=max(1, limits.rows // 2), held_tokens=max(1, limits.held_tokens // 2)
+            )
+        return self.decoder.plan(jobs, limits)
+
+    def has_room(self, batch: Batch, group: Sequence[Job]) -> bool:
+        """Whether the group may start beside what runs."""
+        running = batch.jobs
+        if not running:
+            return True
+        both = [*running, *group]
+        held = len(both) * max(len(job.ids) + job.limit for job in both)
+        return self.decoder.cascades and len(both) <= self.limits.rows and held <= self.limits.held_tokens
+
+    def _advance(self, batch: Batch, group: Sequence[Job]) -> bool:
+        """Admit a group, or without one make a step; False when memory ran out."""
+        # The traceback of an exception that is still handled would keep the failed batch's tensors alive.
         try:
-            return self.decoder.answer(jobs)
+            if group:
+                batch.admit(group)
+            else:
+                batch.step()
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            failed = True
-        # Outside of the handler, whose traceback would keep the failed batch's tensors alive.
-        assert failed
-        self.decoder.forget()
+            return False
+        return True
+
+    def _fewer(self, jobs: Sequence[Job], give: Give) -> Sequence[Job]:
+        """After memory ran out, allow half of what ran; returns what is to be begun again."""
         if len(jobs) == 1:
-            return [RequestError(f"not enough memory for a prompt of {len(jobs[0].ids)} tokens.")]
-        half = len(jobs) // 2
-        self.limits = dataclasses.replace(self.limits, rows=max(1, min(self.limits.rows, half)))
-        return [*self.answer(jobs[:half]), *self.answer(jobs[half:])]
+            give(jobs[0], RequestError(f"not enough memory for a prompt of {len(jobs[0].ids)} tokens."))
+            return []
+        self.limits = dataclasses.replace(self.limits, rows=max(1, min(self.limits.rows, len(jobs)) // 2))
+        return jobs
+
+    def _choose(self, job: Job, choices: tuple[str, ...]) -> None:
+        """Bind the job to its choices, one of which is given whole, whatever `max_tokens` and `stop` say."""
+        job.choices, job.grammar = self.decoder.choices(choices)
+        job.stop = ()
+        # No token is shorter than a byte, one more may end the answer.
+        most = max(len(choice.encode()) for choice in choices) + 1
+        job.limit = most if job.choices is None else job.choices.longest
+
+
+class _Waiting:
+    """Jobs that do not run yet, in groups that are admitted together."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._fresh: list[Job] = []
+        self._groups: deque[list[Job]] = deque()
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Take note of new jobs; they are grouped when their turn comes, with what has arrived by then."""
+        self._fresh += jobs
+
+    def put_back(self, jobs: Sequence[Job]) -> None:
+        """Group everything anew, these jobs included, by the limits as they are now."""
+        self._fresh = [*jobs, *(job for group in self._groups for job in group), *self._fresh]
+        self._groups.clear()
+
+    def next_for(self, batch: Batch) -> list[Job]:
+        """The group that is to join the batch now; none while there is no room, or nothing waits."""
+        if not self._groups and self._fresh:
+            jobs, self._fresh = [job for job in self._fresh if not job.is_abandoned()], []
+            self._groups.extend([jobs[i] for i in group] for group in self._engine.groups(jobs))
+        while self._groups and self._engine.has_room(batch, self._groups[0]):
+            group = [job for job in self._groups.popleft() if not job.is_abandoned()]
+            if group:
+                return group
+        return []

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 BATCH = 8
 """Rows that decode together when the decode rate is measured: a modest load, neither idle nor full."""
 
+_METHOD = 2
+"""Raised when models run faster or slower than before by our own doing: rates are then measured anew."""
+
 _PROMPT = 512
 _STEPS = 8
 
@@ -54,7 +57,7 @@ def rates_key(place: Place, dtype: str, device: str) -> str:
     """Names machine, model and precision. A merged adapter computes what its base does, so it shares its rates."""
     machine = hardware.detect()
     where = [machine.cpu, machine.cores] if device == "cpu" else [machine.gpu]
-    return hash_of([where, content_hash(Place(place.path)), dtype])[:32]
+    return hash_of([where, content_hash(Place(place.path)), dtype, _METHOD])[:32]
 
 
 def remembered(key: str) -> Rates | None:
@@ -92,7 +95,7 @@ def measure(model: PreTrainedModel) -> Rates:
     import torch
     from transformers import DynamicCache
 
-    from backends.local.sharing import forward
+    from backends.local.padded import forward
 
     anything: Any = model
     window = getattr(anything.config.get_text_config(), "max_position_embeddings", None) or _PROMPT

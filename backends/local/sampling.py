@@ -19,6 +19,11 @@ def pick(logits: torch.Tensor, temperature: float, generator: torch.Generator) -
     return int(torch.searchsorted(weights, point, right=True).clamp(max=len(weights) - 1))
 
 
+def logprob(logits: torch.Tensor, token: int) -> float:
+    """Natural logarithm of the token's probability; tokens with a logit of minus infinity are out of the question."""
+    return float(torch.log_softmax(logits.double(), dim=0)[token])
+
+
 def repetition_penalty(model: PreTrainedModel) -> Callable[[torch.Tensor, torch.Tensor], None] | None:
     """What the model's generation settings do to tokens that came before, as a function of (ids, logits in place)."""
     penalty = getattr(model.generation_config, "repetition_penalty", None)

@@ -1,56 +1,57 @@
-"""Whether a model's rows may share a prefix and be padded: looked up in its cache, then tried on a few tokens."""
+"""Which way of running rows together a model can have: looked up in its cache, then tried on a few tokens."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from backends.local.prefixes import layers_of, repeated
+from backends.local.cascade import Cascade
+from backends.local.padded import Padded
+from backends.local.prefixes import Prefixes
+from backends.local.rows import Rows
+
+_SHARED = 70
+"""Enough tokens for a prefix that is computed once; fewer in a window that is too small."""
 
 
-def forward(model: Any, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
-    """Logits in float32 after the last token of each row; the cache grows by `ids`."""
-    # A mask rather than `logits_to_keep=1`: rows sliced out of a longer tensor would be multiplied one by one.
-    last = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
-    last[:, -1] = True
-    output = model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=last,
-    )
-    logits: torch.Tensor = output.logits.float()
-    return logits
+def ways(model: PreTrainedModel, prefixes: Prefixes) -> tuple[Callable[[], Rows], bool]:
+    """The best way this model's rows can run together, and whether rows of different length can.
 
-
-def can_share(model: PreTrainedModel) -> bool:
-    """True when a repeated prefix and left padding leave the logits of each row as they are alone."""
+    Cascade attention where the model's attention is plain, causal and asked for through transformers' interface, on a
+    CPU; else padding and a repeated prefix; else neither.
+    """
     # Sliding windows count padding as distance, and recurrent states cannot be cut at a prefix.
-    plain = all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
-    return plain and _is_harmless(model)
+    is_plain = all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
+    asks = getattr(model, "_supports_attention_backend", False)
+    if is_plain and asks and model.device.type == "cpu" and is_harmless(model, lambda: Cascade(model, Prefixes())):
+        return lambda: Cascade(model, prefixes), True
+    shares = is_plain and is_harmless(model, lambda: Padded(model, Prefixes(), shares=True))
+    return lambda: Padded(model, prefixes, shares=shares), shares
 
 
 @torch.inference_mode()
-def _is_harmless(model: Any) -> bool:
-    """Compare two rows of different length, sharing a prefix, with the same rows alone."""
+def is_harmless(model: Any, start: Callable[[], Rows]) -> bool:
+    """Compare rows of different length that share a prefix, before and after a step, with the same rows alone."""
     vocabulary = model.get_input_embeddings().weight.shape[0]
-    prefix = (torch.arange(4) * 53 + 7) % vocabulary
-    long, short = [(torch.arange(size) * 37 + size + 11) % vocabulary for size in (9, 5)]
+    window = getattr(model.config.get_text_config(), "max_position_embeddings", None) or _SHARED * 2
+    tokens = ((torch.arange(_SHARED * 2) * 37 + 11) % vocabulary).tolist()
+    shared = tokens[: min(_SHARED, window // 2)]
+    prompts = [tuple(shared + tokens[-size:]) for size in (9, 5)]
+    step = tokens[_SHARED]
+    try:
+        rows = start()
+        together = [*rows.admit(prompts), *rows.extend([[step], [step]])]
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError, RuntimeError, NotImplementedError):
+        # Whatever a model that was never tried makes of it: it then runs in the plainer way.
+        return False
     alone = [
-        model(input_ids=torch.cat([prefix, own])[None].to(model.device)).logits[0, -1].float() for own in (long, short)
+        model(input_ids=torch.tensor([ids], device=model.device)).logits[0, -1].float()
+        for ids in (*prompts, *((*prompt, step) for prompt in prompts))
     ]
-    cache = DynamicCache(config=model.config)
-    start = torch.arange(4, device=model.device)[None]
-    forward(model, prefix[None].to(model.device), torch.ones_like(start), start, cache)
-    mask = torch.ones(2, 13, dtype=torch.long, device=model.device)
-    mask[1, 4:8] = 0
-    ids = torch.stack([long, torch.cat([torch.zeros(4, dtype=torch.long), short])]).to(model.device)
-    together = forward(model, ids, mask, (mask.cumsum(dim=1) - 1)[:, 4:], repeated(layers_of(cache), 2))
     tolerance = 1e-3 if model.dtype == torch.float32 else 0.1
     return all(
         bool((one - both).abs().max() <= tolerance * one.std()) for one, both in zip(alone, together, strict=True)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from backends.local.identity import content_hash
 from backends.local.rates import rates_key, training_rate
 from backends.local.recipe import Recipe
 from backends.local.tuned import FILE, read_tuned
-from backends.types import Message, TunedModel, TuneJob, TuneObserver
+from backends.types import ChatRequest, Message, Parity, TunedModel, TuneJob, TuneObserver
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,12 @@ class LocalTuner:
             await asyncio.wait([running])
             running.exception()
             raise
+
+    async def parity(self, base: str, model: TunedModel, requests: Sequence[ChatRequest]) -> Parity:
+        """Compare adapter, merged model and merged model saved and loaded, in a thread."""
+        from backends.local.parity import parity
+
+        return await asyncio.to_thread(parity, base, model, requests)
 
     def _run(self, job: TuneJob, observe: TuneObserver | None, stop: threading.Event) -> TunedModel:
         recipe = Recipe.parse(job.recipe)

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from backends.errors import InputError, Problem
-from evals.scorers.base import Scorer, ScorerError
+from evals.scorers.base import AnyScorer, ModelScorer, Scorer, ScorerError, right_answer
+from evals.scorers.citation import Citation, JudgedCitation
 from evals.scorers.custom import load_custom
 from evals.scorers.json_fields import JsonFields
+from evals.scorers.judge import Judge
+from evals.scorers.ngrams import Bleu, Chrf, RougeL
 from evals.scorers.numeric import Numeric
+from evals.scorers.pattern import Regex
+from evals.scorers.semantic import SemanticSimilarity
+from evals.scorers.sql import SqlLogicalForm
 from evals.scorers.text import Exact, Includes, TokenF1
+from evals.scorers.tool_calls import ToolCalls
 
-__all__ = ["SCORERS", "Scorer", "ScorerError", "is_custom", "make_scorer"]
+__all__ = [
+    "SCORERS",
+    "AnyScorer",
+    "ModelScorer",
+    "Scorer",
+    "ScorerError",
+    "is_custom",
+    "make_scorer",
+    "right_answer",
+]
 
-_BUILTIN: dict[str, type[Any]] = {kind.name: kind for kind in (Exact, Includes, TokenF1, Numeric, JsonFields)}
+_BUILTIN: dict[str, type[Any]] = {
+    kind.name: kind
+    for kind in (
+        *(Exact, Includes, TokenF1, Numeric, JsonFields, Regex, RougeL, Chrf, Bleu),
+        *(SemanticSimilarity, SqlLogicalForm, Citation, ToolCalls, Judge),
+    )
+}
 
 SCORERS = tuple(_BUILTIN)
 """Names of the scorers that ship with us."""
@@ -30,7 +52,7 @@ def is_custom(name: str) -> bool:
     return name.rpartition(":")[0].endswith(".py")
 
 
-def make_scorer(spec: str | Mapping[str, Any], folder: Path) -> Scorer:
+def make_scorer(spec: str | Mapping[str, Any], folder: Path) -> AnyScorer:
     """The scorer a scenario asks for: a name, `{name: ..., option: value}` or `file.py:function` in `folder`.
 
     Raises InputError with all problems; their `where` is `scorer`, `scorer.OPTION` or a place in the user's file.
@@ -46,11 +68,46 @@ def make_scorer(spec: str | Mapping[str, Any], folder: Path) -> Scorer:
         near = difflib.get_close_matches(name, SCORERS, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(SCORERS)} and file.py:function."
         raise InputError(Problem("scorer", f"there is no scorer {name!r}.", hint))
-    scorer: Scorer = _options(_BUILTIN[name], options, name)
+    if name == Citation.name:
+        return _citation(options, folder)
+    scorer: AnyScorer = _options(_BUILTIN[name], options, name)
     return scorer
 
 
-@dataclasses.dataclass(frozen=True)
+def _citation(options: Mapping[str, Any], folder: Path) -> AnyScorer:
+    """A citation scorer, around the scorer that its option `answer` names."""
+    problems: list[Problem] = []
+    plain = Citation()
+    right: AnyScorer | None = None
+    try:
+        plain = _options(Citation, {key: value for key, value in options.items() if key != "answer"}, Citation.name)
+    except InputError as error:
+        problems += error.problems
+    try:
+        right = _answer_scorer(options.get("answer"), folder)
+    except InputError as error:
+        problems += [replace(one, where=_inside("answer", one.where)) for one in error.problems]
+    if problems:
+        raise InputError(problems)
+    return JudgedCitation(right, plain.only_gold) if isinstance(right, ModelScorer) else replace(plain, answer=right)
+
+
+def _answer_scorer(spec: Any, folder: Path) -> AnyScorer | None:
+    if spec is None:
+        return None
+    if not isinstance(spec, str | Mapping):
+        what = f"citation: option answer is {spec!r}, but must be a scorer."
+        raise InputError(Problem("scorer", what, "Write a name, or {name: NAME, option: value}."))
+    return make_scorer(spec, folder)
+
+
+def _inside(option: str, where: str) -> str:
+    """A place of an inner scorer as seen from the outer one; places in files stay."""
+    head, dot, rest = where.partition(".")
+    return f"{head}.{option}{dot}{rest}" if head == "scorer" else where
+
+
+@dataclass(frozen=True)
 class _CustomOptions:
     """What a scenario may say of a scorer of its own."""
 
@@ -60,9 +117,9 @@ class _CustomOptions:
 def _options(kind: type[Any], options: Mapping[str, Any], name: str) -> Any:
     """An object of a dataclass from what the user wrote for its fields."""
     hints = get_type_hints(kind, include_extras=True)
-    known = [field.name for field in dataclasses.fields(kind) if field.init]
+    known = [field.name for field in fields(kind) if field.init]
     values: dict[str, Any] = {}
-    problems: list[Problem] = []
+    problems = [_missing(field.name, name) for field in fields(kind) if _needed(field) and field.name not in options]
     for option, value in options.items():
         if option not in known:
             problems.append(_unknown(option, known, name))
@@ -83,3 +140,11 @@ def _unknown(option: Any, known: list[str], name: str) -> Problem:
     near = difflib.get_close_matches(str(option), known, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known)}."
     return Problem(f"scorer.{option}", f"{name} has no option {option!r}.", hint)
+
+
+def _needed(field: Field[Any]) -> bool:
+    return field.init and field.default is MISSING and field.default_factory is MISSING
+
+
+def _missing(option: str, name: str) -> Problem:
+    return Problem("scorer", f"{name} needs the option {option}.", f"Write {{name: {name}, {option}: ...}}.")

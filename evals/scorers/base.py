@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
+
+from pydantic import Field
 
 from backends.meter import Meter
 from evals.task import Sample
@@ -54,6 +56,34 @@ class ModelScorer(Protocol):
 
 
 AnyScorer = Scorer | ModelScorer
+
+Threshold = Annotated[float, Field(gt=0, le=1)]
+"""From which value on an answer counts as right, where a graded scorer is to be all or nothing."""
+
+
+@runtime_checkable
+class TargetReader(Protocol):
+    """A scorer whose targets are not simply the right answers, or which needs more of a sample than its target."""
+
+    def right_answer(self, sample: Sample) -> str | None:
+        """An answer that must score 1, None when none can be made up. Raises ScorerError for an unusable sample."""
+
+
+def right_answer(scorer: AnyScorer, sample: Sample) -> str | None:
+    """An answer that the scorer must score 1: the target, unless the scorer reads targets in its own way."""
+    return scorer.right_answer(sample) if isinstance(scorer, TargetReader) else sample.target
+
+
+def graded(value: float, at_least: float | None, reason: str) -> Score:
+    """The value as a score; 1 or 0 when a threshold says from where on an answer counts as right.
+
+    Rounded to nine decimals first, so that what floating point leaves of a perfect match is 1.
+    """
+    value = min(1.0, max(0.0, round(value, 9)))
+    if at_least is None:
+        return Score(value, reason)
+    right = value >= at_least
+    return Score(float(right), f"{reason}: {'at least' if right else 'below'} {at_least:g}")
 
 
 class ScorerError(Exception):

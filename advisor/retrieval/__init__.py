@@ -1,0 +1,1 @@
+"""Finds the passages of documents that bear on a query."""

@@ -1,0 +1,98 @@
+"""How many requests an endpoint gets at once: more while it keeps up, half when it says that it is too much.
+
+Additive increase, multiplicative decrease, as TCP does it: the limit starts high, halves once per round trip in which
+the endpoint answered 429 or 503, and grows by about one per limit's worth of answers. All models of an endpoint share
+one limit, so candidates do not push each other over it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+START = 64
+"""Requests at once before anything is known: what one candidate's runner asks side by side."""
+
+
+class Limiter:
+    """Admits requests in the order they came. Belongs to one event loop."""
+
+    def __init__(self, most: int, start: int = START) -> None:
+        self.limit = float(min(most, start))
+        """Requests at once that the endpoint is thought to bear."""
+        self._most = most
+        self._active = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._paused_until = 0.0
+        self._lowered_at = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
+
+    @property
+    def active(self) -> int:
+        """Requests under way."""
+        return self._active
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[float]:
+        """Wait for a place and hold it; gives the loop's time at which the request began."""
+        await self._enter()
+        try:
+            yield asyncio.get_running_loop().time()
+        finally:
+            self._active -= 1
+            self._admit()
+
+    def succeeded(self) -> None:
+        """An answer came: try a little more."""
+        self.limit = min(float(self._most), self.limit + 1.0 / self.limit)
+
+    def overloaded(self, began: float) -> None:
+        """The endpoint said too much to a request begun at this time.
+
+        Requests that were under way when the limit was last lowered tell nothing about the lower one.
+        """
+        if began >= self._lowered_at:
+            self._lowered_at = asyncio.get_running_loop().time()
+            self.limit = max(1.0, min(self.limit, self._active) / 2)
+
+    def pause(self, seconds: float) -> None:
+        """Send nothing for so long."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        if until > self._paused_until:
+            self._paused_until = until
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm = loop.call_at(until, self._admit)
+
+    def close(self) -> None:
+        """Forget the alarm."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    async def _enter(self) -> None:
+        if not self._waiting and self._has_room():
+            self._active += 1
+            return
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                # Admitted and cancelled in the same step: hand the place on.
+                self._active -= 1
+            self._admit()
+            raise
+
+    def _has_room(self) -> bool:
+        return self._active < int(self.limit) and asyncio.get_running_loop().time() >= self._paused_until
+
+    def _admit(self) -> None:
+        while self._waiting and self._has_room():
+            place = self._waiting.popleft()
+            if not place.done():
+                self._active += 1
+                place.set_result(None)

@@ -1,0 +1,213 @@
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backends.errors import RequestError
+from backends.openai.capabilities import Search, blamed
+from backends.openai.failures import Failure, Kind
+from backends.openai.forms import form_of
+from backends.openai.strict import strict_schema, without_nulls
+from backends.types import ChatRequest, Message
+
+ASK = (Message("user", "?"),)
+
+
+def ways(request: ChatRequest) -> list[str]:
+    """All ways, each after the one before was refused."""
+    without: set[str] = set()
+    found = []
+    while (form := form_of(request, without)) is not None:
+        found.append(form.way)
+        if form.feature is None:
+            break
+        without.add(form.feature)
+    return found
+
+
+OPTIONAL = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+    "required": ["name"],
+}
+
+
+def test_the_strictest_way_that_is_not_refused_is_used() -> None:
+    assert ways(ChatRequest(ASK)) == []
+    assert ways(ChatRequest(ASK, choices=("a", "b"))) == ["strict", "json_schema", "plain"]
+    assert ways(ChatRequest(ASK, json_schema=json.dumps(OPTIONAL))) == ["strict", "json_schema", "json_object", "plain"]
+    loose = {"type": "object", "additionalProperties": {"type": "string"}}
+    assert ways(ChatRequest(ASK, json_schema=json.dumps(loose))) == ["json_schema", "json_object", "plain"]
+    many = tuple(str(number) for number in range(600))
+    assert ways(ChatRequest(ASK, choices=many)) == ["plain"]
+
+
+def test_a_schema_that_is_no_json_fails_the_request() -> None:
+    with pytest.raises(RequestError, match="not JSON"):
+        form_of(ChatRequest(ASK, json_schema="{"), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ('{"answer": "card arrival"}', "card arrival"),
+        ('```json\n{"answer": "card arrival"}\n```', "card arrival"),
+        ("card arrival", "card arrival"),
+        (' "Card Arrival". ', "card arrival"),
+        ("**CARD  ARRIVAL**", "card arrival"),
+        ("I think it is card arrival", None),
+        ("card", None),
+        ("", None),
+    ],
+)
+def test_a_choice_is_read_from_json_or_from_text_that_means_it(text: str, answer: str | None) -> None:
+    form = form_of(ChatRequest(ASK, choices=("card arrival", "card lost")), ())
+    assert form is not None
+    assert form.read(text) == answer
+
+
+def test_choices_that_differ_in_case_only_are_not_guessed() -> None:
+    form = form_of(ChatRequest(ASK, choices=("yes", "Yes")), ())
+    assert form is not None
+    assert [form.read(text) for text in ("Yes", "yes", "YES")] == ["Yes", "yes", None]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"name": "A", "age": null}', {"name": "A"}),
+        ('Here it is: {"name": "A", "age": 3} - done.', {"name": "A", "age": 3}),
+        ('```\n{"name": "A"}\n```', {"name": "A"}),
+        ('{"name": "A", "age"', None),
+        ("no JSON at all", None),
+    ],
+)
+def test_json_is_read_from_what_surrounds_it(text: str, value: object) -> None:
+    form = form_of(ChatRequest(ASK, json_schema=json.dumps(OPTIONAL)), ())
+    assert form is not None
+    found = form.read(text)
+    assert (None if found is None else json.loads(found)) == value
+
+
+def test_a_schema_that_is_no_object_is_wrapped_on_the_way() -> None:
+    request = ChatRequest(ASK, json_schema='{"type": "array", "items": {"type": "integer"}}')
+    form = form_of(request, ())
+    assert form is not None
+    assert json.loads(form.schema)["required"] == ["answer"]
+    assert form.read('{"answer": [1, 2]}') == "[1, 2]"
+    assert form.read("[1, 2]") == "[1, 2]"
+
+
+leaves = st.sampled_from(
+    [{"type": "string"}, {"type": "integer"}, {"type": ["string", "null"]}, {"type": "string", "minLength": 2}]
+)
+
+
+def objects(children: Any) -> Any:
+    properties = st.dictionaries(st.sampled_from("abc"), children, min_size=1, max_size=3)
+    return st.builds(
+        lambda given, keep: {"type": "object", "properties": given, "required": sorted(given)[:keep]},
+        properties,
+        st.integers(0, 3),
+    )
+
+
+def arrays(children: Any) -> Any:
+    return st.builds(lambda child: {"type": "array", "items": child}, children)
+
+
+schemas = objects(st.recursive(leaves, lambda children: objects(children) | arrays(children), max_leaves=6))
+
+
+def example(schema: dict[str, Any], draw: Any) -> Any:
+    """A document under a strict schema."""
+    if "anyOf" in schema:
+        return example(draw(st.sampled_from(schema["anyOf"])), draw)
+    kind = schema["type"] if isinstance(schema["type"], str) else schema["type"][0]
+    if kind == "object":
+        return {name: example(part, draw) for name, part in schema["properties"].items()}
+    if kind == "array":
+        return [example(schema["items"], draw) for _ in range(draw(st.integers(0, 2)))]
+    return {"string": "text", "integer": 3, "null": None}[kind]
+
+
+@given(schemas, st.data())
+def test_every_document_under_the_strict_schema_is_valid_under_the_one_asked_for(
+    schema: dict[str, Any], data: st.DataObject
+) -> None:
+    strict = strict_schema(schema)
+    if "minLength" in json.dumps(schema):
+        assert strict is None
+        return
+    assert strict is not None
+    document = example(strict, data.draw)
+    jsonschema.validate(document, strict)
+    jsonschema.validate(without_nulls(document, schema), schema)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object"},
+        {"type": "object", "properties": {"a": {}}, "required": ["a"], "patternProperties": {}},
+        {"type": "object", "properties": {"a": {}}, "required": ["b"]},
+        {"type": "object", "properties": {"a": True}, "required": ["a"]},
+        {"type": "object", "properties": {"a": {"anyOf": [{"type": "null"}]}}},
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}, "$defs": {"b": {"type": "string"}}},
+    ],
+)
+def test_what_strict_mode_cannot_say_is_left_to_the_looser_way(schema: dict[str, Any]) -> None:
+    assert strict_schema(schema) is None
+
+
+def refusal(text: str, parameter: str = "") -> Failure:
+    return Failure(Kind.REFUSED, text, text.lower(), parameter)
+
+
+@pytest.mark.parametrize(
+    ("text", "parameter", "sent", "feature"),
+    [
+        (
+            "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.",
+            "max_tokens",
+            ["max_tokens", "temperature"],
+            "max_tokens",
+        ),
+        (
+            "Unsupported value: 'temperature' does not support 0",
+            "temperature",
+            ["max_tokens", "temperature"],
+            "temperature",
+        ),
+        ("Invalid schema for response_format 'answer'", "response_format", ["strict 12", "seed"], "strict 12"),
+        ("response_format: input should be 'text' or 'json_object'", "", ["json_schema"], "json_schema"),
+        ("Extra inputs are not permitted: seed", "", ["temperature", "seed"], "seed"),
+        ('"auto" tool choice requires --enable-auto-tool-choice', "", ["tools", "tool_choice"], "tool_choice"),
+        ("Bad Request", "", ["temperature", "seed"], None),
+    ],
+)
+def test_an_error_blames_a_feature_by_name(text: str, parameter: str, sent: list[str], feature: str | None) -> None:
+    assert blamed(refusal(text, parameter), sent) == feature
+
+
+def test_without_a_name_optional_features_are_tried_one_at_a_time_and_forms_last() -> None:
+    search = Search(frozenset())
+    tried = []
+    while search.refused(refusal("Bad Request"), sent(search.without)):
+        tried.append(sorted(search.without))
+    assert tried == [["seed"], ["logprobs"], ["strict 1"], ["json_schema", "strict 1"]]
+
+
+def sent(without: frozenset[str]) -> list[str]:
+    form = next(name for name in ("strict 1", "json_schema", "") if name not in without)
+    return [name for name in ("max_tokens", form, "seed", "logprobs") if name and name not in without]
+
+
+def test_what_was_guessed_wrongly_is_not_learnt() -> None:
+    search = Search(frozenset())
+    search.refused(refusal("Bad Request"), ["seed", "logprobs"])
+    search.refused(refusal("Bad Request"), ["logprobs"])
+    assert search.found == {"logprobs"}
