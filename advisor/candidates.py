@@ -55,6 +55,10 @@ class Lineup:
     left_out: tuple[LeftOut, ...]
 
 
+_ALSO: Mapping[str, tuple[dict[str, Any], ...]] = {"function_calling": ({"k": 4},)}
+"""Settings that `auto` tries beside the default ones, as candidates of their own: tools with worked calls."""
+
+
 def lineup(scenario: Scenario) -> Lineup:
     """Build the candidates of a scenario; techniques that make no sense for its task are left out, with the reason.
 
@@ -63,13 +67,14 @@ def lineup(scenario: Scenario) -> Lineup:
     prompting: dict[str, Candidate] = {}
     tuning: dict[str, Candidate] = {}
     chosen: dict[str, Chosen] = {}
-    left_out = []
+    left_out: list[LeftOut] = []
     specs = _specs(scenario)
     for name, parameters in specs:
         technique = registry.make(name, parameters)
         reason = _against(technique, scenario)
         if reason:
-            left_out.append(LeftOut(name, reason))
+            if not any(one.technique == name for one in left_out):
+                left_out.append(LeftOut(name, reason))
             continue
         chosen.setdefault(name, Chosen(name, technique.suits(scenario.task)))
         candidates = [_candidate(technique, model, scenario) for model in _models(technique, scenario)]
@@ -117,7 +122,9 @@ def _problems(scenario: Scenario, found: Lineup) -> list[Problem]:
 def _specs(scenario: Scenario) -> list[tuple[str, dict[str, Any]]]:
     """The techniques to try. Fine-tuning is always on the list: `fine_tune.when` decides about it, not `techniques`."""
     if scenario.techniques is None:
-        specs: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in registry.names()]
+        specs: list[tuple[str, dict[str, Any]]] = [
+            (name, parameters) for name in registry.names() for parameters in ({}, *_ALSO.get(name, ()))
+        ]
     else:
         specs = [(spec.name, dict(spec.params)) for spec in scenario.techniques]
     if not any(name == "fine_tune" for name, _ in specs):

@@ -16,7 +16,7 @@ from backends.errors import InputError
 def wanted(session: Session, ladder: Ladder, lineup: Lineup) -> Escalation | None:
     """Why fine-tuning is not tried, or None when it is."""
     when = session.scenario.fine_tune.when
-    if ladder.picked is not None and when != "always":
+    if ladder.picked is not None and when not in {"always", "pays"}:
         return Escalation("not_reached", f"Fine-tuning was not needed: {ladder.picked} meets the target.")
     if not lineup.tuning:
         reason = next((one.reason for one in lineup.left_out if one.technique == "fine_tune"), "it is not a candidate")
@@ -45,7 +45,8 @@ async def escalate(session: Session, ladder: Ladder, findings: Findings) -> Esca
 
 async def _try(session: Session, ladder: Ladder, findings: Findings, candidate: Candidate, reason: str) -> Escalation:
     """One tuned candidate: the pilot, and, unless it says stop, the full training and the test."""
-    trained = await train(session, findings, candidate, reason)
+    picked = None if ladder.picked is None else findings.prepared[ladder.picked]
+    trained = await train(session, findings, candidate, reason, picked)
     if isinstance(trained, Escalation):
         return trained
     ready, piloted = trained
@@ -56,6 +57,8 @@ async def _try(session: Session, ladder: Ladder, findings: Findings, candidate: 
 
 
 def _why(session: Session, ladder: Ladder) -> str:
+    if ladder.picked is not None and session.scenario.fine_tune.when == "pays":
+        return f"{ladder.picked} meets the target; a fine-tune was considered because it might be cheaper over time."
     if ladder.picked is not None:
         return "fine_tune.when is always, so a model was tuned although a candidate met the target."
     if ladder.verdict == "escalate":

@@ -10,6 +10,7 @@ from advisor.candidates import Chosen, LeftOut
 from advisor.diagnosis.causes import Diagnosis
 from advisor.judging import JudgeCheck
 from advisor.measure import Serving, StepCost
+from advisor.paying import Worth
 from advisor.pilot import Pilot
 from advisor.retention.forgetting import Forgetting
 from advisor.retrieval.metrics import RetrievalQuality
@@ -92,6 +93,8 @@ class Escalation:
     """None where there was nothing to forecast from."""
     forgetting: Forgetting | None = None
     """What the model lost of its general knowledge; None without a tuned model."""
+    worth: Worth | None = None
+    """What the training was expected to be worth, where it had to pay."""
     parity: Parity | None = None
     """Whether the tuned model answers alike in every form; None without one, or where it has one form."""
 

@@ -13,9 +13,9 @@ from advisor.candidates import Candidate
 from advisor.events import Piloting
 from advisor.fitting import FitCost, fit
 from advisor.measure import serving
-from advisor.session import Session, shared_order
+from advisor.session import Session
 from evals.runner import Work
-from evals.splits import shuffled_prefix
+from evals.splits import shared_order, shuffled_prefix
 from evals.statistics.learning_curve import Forecast, PilotPoint, forecast
 from evals.task import Task
 from evals.trial import FITTING
@@ -40,6 +40,8 @@ class PilotRun:
     n_dev: int
     cost: FitCost
     """Training and dev trials."""
+    usd_per_1k_requests: float | None = None
+    """What requests to the model of this size cost."""
 
     def as_json(self) -> dict[str, Any]:
         """What the report shows."""
@@ -48,6 +50,7 @@ class PilotRun:
             "samples": self.samples,
             "score": self.score,
             "n_dev": self.n_dev,
+            "usd_per_1k_requests": self.usd_per_1k_requests,
             "usd": self.cost.usage.cost_usd,
             "seconds": self.cost.seconds,
         }
@@ -102,7 +105,7 @@ async def _size(session: Session, candidate: Candidate, fraction: float) -> Pilo
         found = await _trained(session, candidate, fraction)
         record = found.as_json() | {"cost": found.cost.as_record()}
         session.store.add_fit(session.run_id, name, record)
-    fields = {key: record[key] for key in ("fraction", "samples", "score", "n_dev")}
+    fields = {key: record[key] for key in ("fraction", "samples", "score", "n_dev", "usd_per_1k_requests")}
     return PilotRun(**fields, cost=FitCost.from_record(record["cost"]))
 
 
@@ -116,7 +119,8 @@ async def _trained(session: Session, candidate: Candidate, fraction: float) -> P
         trials = await session.runner.run(work, dev)
     tried = [FitCost(trial.usage + trial.scoring, trial.seconds, trial.cached_requests) for trial in trials]
     found = serving(trials)
-    return PilotRun(fraction, len(task.train), found.score, found.n - found.errors, sum(tried, made.cost))
+    cost, answered = sum(tried, made.cost), found.n - found.errors
+    return PilotRun(fraction, len(task.train), found.score, answered, cost, found.usd_per_1k_requests)
 
 
 def part_of(task: Task, fraction: float, seed: int) -> Task:

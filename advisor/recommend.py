@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from advisor import economics
 from advisor.outcome import Outcome, Row
+from advisor.paying import Worth, told, worth
 from advisor.resolution import Resolution
 from advisor.scenario.model import Scenario
 from advisor.standing import Outlook
@@ -56,8 +57,7 @@ def _dominated(outcome: Outcome) -> list[tuple[str, tuple[str, ...]]]:
 
 def tuned_break_even(scenario: Scenario, outcome: Outcome) -> economics.BreakEven | None:
     """Break-even of the certified tuned candidate against the cheapest certified one that needs no training."""
-    tuned = next((row for row in outcome.rows if row.tuned and row.status == "certified"), None)
-    prompted = next((row for row in outcome.rows if not row.tuned and row.status == "certified"), None)
+    tuned, prompted = _rivals(outcome)
     if tuned is None or prompted is None:
         return None
     return economics.break_even(
@@ -66,6 +66,26 @@ def tuned_break_even(scenario: Scenario, outcome: Outcome) -> economics.BreakEve
         tuned.fit.cost_usd,
         scenario.traffic.months,
     )
+
+
+def tuned_worth(scenario: Scenario, outcome: Outcome) -> Worth | None:
+    """Net present value of the same, as measured; before the training, what it was expected to be."""
+    tuned, prompted = _rivals(outcome)
+    if tuned is None or prompted is None:
+        return None if outcome.escalation is None else outcome.escalation.worth
+    return worth(
+        scenario,
+        (tuned.id, tuned.measured.usd_per_1k_requests),
+        (prompted.id, prompted.measured.usd_per_1k_requests),
+        tuned.fit.cost_usd,
+        success=1.0,
+    )
+
+
+def _rivals(outcome: Outcome) -> tuple[Row | None, Row | None]:
+    tuned = next((row for row in outcome.rows if row.tuned and row.status == "certified"), None)
+    prompted = next((row for row in outcome.rows if not row.tuned and row.status == "certified"), None)
+    return tuned, prompted
 
 
 def percent(value: float) -> str:
@@ -137,6 +157,9 @@ def _tuned_economics(scenario: Scenario, outcome: Outcome) -> list[str]:
     even = tuned_break_even(scenario, outcome)
     if even is None:
         return []
+    found = tuned_worth(scenario, outcome)
+    if found is not None:
+        return [f"Fine-tuning: {told(found)}"]
     return [
         f"{even.candidate} costs {dollars(even.fixed_usd)} to train and pays against {even.against} from "
         f"{even.requests_per_month:,.0f} requests a month over {scenario.traffic.months:g} months."
@@ -172,10 +195,6 @@ def _risks(scenario: Scenario, outcome: Outcome, resolved: Resolution) -> list[R
                 f"On samples that had no part in picking it, {picked.id} scores {picked.fresh.value:.2f} "
                 f"({picked.fresh.low:.2f}-{picked.fresh.high:.2f}), below the target: look into it first.",
             )
-        )
-    if scenario.fine_tune.when == "pays":
-        risks.append(
-            Risk("not_available", "fine_tune.when is pays; economics do not decide yet, it was taken as needed.")
         )
     probe = None if outcome.escalation is None else outcome.escalation.forgetting
     if probe is not None and probe.high < 0:

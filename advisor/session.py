@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -25,6 +24,7 @@ from evals.budget import Budget
 from evals.cache import CachedChat, CachedEmbedder
 from evals.runner import Runner, Solve, Work
 from evals.scorers.base import ModelScorer
+from evals.splits import shared_order
 from evals.store import Store
 from evals.task import Sample
 from evals.trial import ABLATION, Trial
@@ -192,20 +192,6 @@ class Session:
                 backends.open_embedder(self.scenario.embedder, self.settings), self.store, self.run_id, self._budget
             )
         return self._embedder
-
-
-def shared_order(samples: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
-    """The one random order in which every candidate sees the samples: paired, and never the file's order.
-
-    Samples of one group stay together, since the group is what was drawn at random.
-    """
-    rng = random.Random(f"{seed}:order")
-    clusters: dict[str, list[Sample]] = {}
-    for sample in samples:
-        clusters.setdefault(f"id {sample.id}" if sample.group is None else f"group {sample.group}", []).append(sample)
-    drawn = list(clusters.values())
-    rng.shuffle(drawn)
-    return tuple(sample for cluster in drawn for sample in rng.sample(cluster, len(cluster)))
 
 
 def _save_whole(fitted: Fitted, folder: Path) -> None:

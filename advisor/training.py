@@ -9,6 +9,7 @@ from advisor.candidates import Candidate
 from advisor.findings import Findings
 from advisor.measure import serving
 from advisor.outcome import Escalation
+from advisor.paying import Worth, told, worth_ahead
 from advisor.pilot import Pilot, pilot
 from advisor.retention.forgetting import Forgetting, forgetting
 from advisor.session import Prepared, Session
@@ -22,14 +23,19 @@ _PARITY_SAMPLES = 12
 
 
 async def train(
-    session: Session, findings: Findings, candidate: Candidate, reason: str
+    session: Session, findings: Findings, candidate: Candidate, reason: str, instead_of: Prepared | None = None
 ) -> tuple[Prepared, Pilot | None] | Escalation:
-    """Pilot and train a candidate; an Escalation where it ends before there is a tuned model to test."""
+    """Pilot and train a candidate; an Escalation where it ends before there is a tuned model to test.
+
+    `instead_of` is a candidate that meets the target already: training must then pay against it.
+    """
     piloted = await pilot(session, candidate)
-    if piloted is not None and piloted.forecast.decision == "stop" and session.scenario.fine_tune.when != "always":
-        findings.stopped_by_pilot[candidate.id] = f"{outlook(piloted)} The full training was not begun."
-        findings.pilot_costs[candidate.id] = piloted.cost
-        return Escalation("stopped", f"{reason} {findings.stopped_by_pilot[candidate.id]}", pilot=piloted)
+    against, ahead = _against(session, candidate, piloted, instead_of)
+    if against is not None:
+        findings.stopped_by_pilot[candidate.id] = against
+        if piloted is not None:
+            findings.pilot_costs[candidate.id] = piloted.cost
+        return Escalation("stopped", f"{reason} {against}", pilot=piloted, worth=ahead)
     ready = await prepare_or_note(session, candidate, findings.failed)
     if ready is None:
         return Escalation("failed", f"{reason} Training failed: {findings.failed[candidate.id]}", pilot=piloted)
@@ -39,8 +45,29 @@ async def train(
     return ready, piloted
 
 
+def _against(
+    session: Session, candidate: Candidate, piloted: Pilot | None, instead_of: Prepared | None
+) -> tuple[str | None, Worth | None]:
+    """What speaks against the full training, None when nothing does, and what it would be worth where that counts."""
+    if session.scenario.fine_tune.when == "always":
+        return None, None
+    if piloted is not None and piloted.forecast.decision == "stop":
+        return f"{outlook(piloted)} The full training was not begun.", None
+    if instead_of is None:
+        return None, None
+    if piloted is None:
+        return "Without a pilot nobody can tell whether it would pay: it takes 80 train and 30 dev samples.", None
+    price = serving(instead_of.dev).usd_per_1k_requests
+    ahead = worth_ahead(session.scenario, candidate.id, (instead_of.candidate.id, price), piloted)
+    if ahead is None:
+        return "Whether it would pay cannot be told without prices; the full training was not begun.", None
+    if ahead.value.mean <= 0:
+        return f"{outlook(piloted)} {told(ahead)} The full training was not begun.", ahead
+    return None, ahead
+
+
 async def aftermath(
-    session: Session, findings: Findings, tuned: Prepared, piloted: Pilot | None, told: str
+    session: Session, findings: Findings, tuned: Prepared, piloted: Pilot | None, text: str
 ) -> Escalation:
     """What a tested model forgot and whether its forms agree; a budget that ends here undoes nothing."""
     forgot: Forgetting | None = None
@@ -49,9 +76,9 @@ async def aftermath(
         forgot = await forgetting(session, tuned)
         alike = await _parity(session, tuned)
     except BudgetError as error:
-        told = f"{told} What it forgot was not measured: {error}"
-    reason = f"{told} {outlook(piloted)}" if piloted else told
-    return Escalation("tuned", reason, facts(tuned, findings.prepared), piloted, forgot, alike)
+        text = f"{text} What it forgot was not measured: {error}"
+    reason = f"{text} {outlook(piloted)}" if piloted else text
+    return Escalation("tuned", reason, facts(tuned, findings.prepared), piloted, forgot, parity=alike)
 
 
 async def _parity(session: Session, tuned: Prepared) -> Parity | None:

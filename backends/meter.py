@@ -87,6 +87,11 @@ class Meter:
         """The candidate's own model, for work that is metered apart. Never ask it directly."""
         return self._chat
 
+    def worst_usd(self, request: ChatRequest, on: str | None = None) -> float | None:
+        """Dollars this request can cost at most; None when the price is not known."""
+        model = self._model(on)
+        return model.price(model.worst_case(self._rewritten(request)))
+
     def native_tools(self, on: str | None = None) -> bool:
         """Whether the model takes requests with tools."""
         return self._model(on).native_tools

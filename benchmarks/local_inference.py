@@ -48,7 +48,7 @@ WORDS = {
 }
 WHERE = ("on Monday", "near the old station", "since last week", "after the rain", "with my sister", "in the morning")
 WHY = ("and nobody told us why", "so we went home", "but I do not mind", "which was to be expected", "as usual", "")
-EXAMPLES = 8
+EXAMPLES = 14
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,20 @@ def shuffled_prefix(samples: Sequence[Sample], count: int, seed: int, stratify: 
     return tuple(samples[index] for _, index in sorted(keyed)[:count])
 
 
+def shared_order(samples: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
+    """The one random order in which every candidate sees the samples: paired, and never the file's order.
+
+    Samples of one group stay together, since the group is what was drawn at random.
+    """
+    rng = random.Random(f"{seed}:order")
+    clusters: dict[str, list[Sample]] = {}
+    for sample in samples:
+        clusters.setdefault(f"id {sample.id}" if sample.group is None else f"group {sample.group}", []).append(sample)
+    drawn = list(clusters.values())
+    rng.shuffle(drawn)
+    return tuple(sample for cluster in drawn for sample in rng.sample(cluster, len(cluster)))
+
+
 def _strata(samples: Sequence[Sample], stratify: bool) -> list[list[int]]:
     """Indices of the samples, by target or all together."""
     strata: dict[str, list[int]] = {}

@@ -190,7 +190,8 @@ def _trials(database: Path) -> dict[str, str]:
     with sqlite3.connect(database) as connection:
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'trials'").fetchone():
             return {}
-        return dict(connection.execute("SELECT candidate || '/' || split || '/' || sample_id, created FROM trials"))
+        key = "candidate || '/' || variant || '/' || split || '/' || sample_id"
+        return dict(connection.execute(f"SELECT {key}, created FROM trials"))
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from advisor import engine
 from advisor.events import Evaluated, Event, Tuning
 from advisor.scenario.model import Overrides
-from advisor.session import shared_order
+from evals.splits import shared_order
 from backends.errors import InputError
 from evals.task import Sample
 from tests import toys

@@ -16,6 +16,7 @@ from advisor.fitting import FitCost
 from advisor.pilot import PilotRun, forecasts, part_of
 from advisor.scenario.load import load_scenario
 from advisor.scenario.model import Overrides
+from backends.errors import InputError
 from backends.types import Usage
 from tests import toys
 
@@ -139,3 +140,48 @@ def test_tune_says_so_when_the_pilot_leaves_no_chance(tmp_path: Path) -> None:
     path = learnable(tmp_path / "s", learnable=False, goal={"target": 0.9, "margin": 0.05})
     finished = engine.tune(path, tmp_path / "w", Overrides(diagnose=False))
     assert (finished.exit_code, finished.report["escalation"]["decision"]) == (1, "stopped")
+
+
+def paying(folder: Path, requests_per_month: float) -> Path:
+    """Prompting meets the target with long prompts, a fine-tune would with short ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = toys.script(folder, "model", toys.rules(1.0, needs="Words of each kind"))
+    long = "Sort the message. Words of each kind: " + "; ".join(f"{k}: {', '.join(v)}" for k, v in toys.WORDS.items())
+    path = learnable(
+        folder,
+        techniques=[{"name": "zero_shot", "instruction": "plain"}],
+        models=[model],
+        instructions=long * 5,
+        traffic={"requests_per_month": requests_per_month, "months": 12},
+        fine_tune={"when": "pays", "backend": "scripted", "base": model},
+    )
+    toys.script(folder, "model", toys.rules(1.0, needs="Words of each kind"))
+    return path
+
+
+def test_a_fine_tune_that_pays_replaces_a_pick(tmp_path: Path) -> None:
+    report = engine.run(paying(tmp_path / "s", 1_000_000), tmp_path / "w", Overrides(diagnose=False)).report
+    jsonschema.validate(report, SCHEMA)
+    assert report["escalation"]["decision"] == "tuned"
+    assert report["pick"].startswith("fine_tune@")
+    value = report["economics"]["net_present_value"]
+    assert value["mean"] > 0
+    assert value["p5"] <= value["p50"] <= value["p95"]
+    assert value["assumptions"]["requests_per_month"] == 1_000_000
+    assert value["against"].startswith("zero_shot(")
+    assert report["economics"]["break_even_requests_per_month"] < 1_000_000
+    assert any("net present value" in sentence for sentence in report["because"])
+
+
+def test_a_fine_tune_that_would_not_pay_is_not_trained(tmp_path: Path) -> None:
+    report = engine.run(paying(tmp_path / "s", 1), tmp_path / "w", Overrides(diagnose=False)).report
+    assert report["escalation"]["decision"] == "stopped"
+    assert report["pick"].startswith("zero_shot(")
+    assert report["economics"]["net_present_value"]["mean"] < 0
+    assert "The full training was not begun" in report["escalation"]["reason"]
+
+
+def test_whether_it_pays_needs_the_traffic(tmp_path: Path) -> None:
+    path = learnable(tmp_path / "s", traffic={}, fine_tune={"when": "pays", "backend": "scripted"})
+    with pytest.raises(InputError, match=r"Set traffic\.requests_per_month"):
+        load_scenario(path)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from advisor.techniques import inner, registry
-from advisor.techniques.aside import asides
+from backends.aside import asides
 from advisor.techniques.cascade import Cascade, FittedCascade
 from advisor.techniques.threshold import NEVER_SURE, Point, pick_threshold, rows, shown
 from backends.errors import RequestError

@@ -165,6 +165,7 @@ async def test_the_prompted_form_goes_through_the_same_loop(tmp_path: Path, calc
     assert allows(first, json.loads(CALL_ADD))
     assert not allows(last, json.loads(CALL_ADD)), "calls are used up"
     assert allows(last, {"answer": "7"})
+    assert not allows(last, {"answer": "7" * 33}), "train answers are short"
     assert last.messages[-1].content.splitlines()[-1] == "No more calls can be made: give the answer."
 
 
@@ -290,6 +291,14 @@ async def test_prompted_calls_are_canonical_and_anything_else_is_left_to_the_sco
     assert (await solved(bench, FunctionCalling(), weather()))[0] == answer
 
 
+async def test_no_call_is_offered_where_train_does_not_rule_it_out(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"default": "[]"})
+    task = weather(train=(*weather().train, Sample("none", "hello", "[]")))
+    assert (await solved(bench, FunctionCalling(), task))[0] == "[]"
+    assert allows(bench.chat.requests[0], [])
+    assert "The list is empty, [], when no tool fits." in bench.chat.requests[0].messages[0].content
+
+
 async def test_the_constraint_holds_what_train_has_shown(tmp_path: Path) -> None:
     bench = Bench(tmp_path, {"default": "[]"})
     fitted = await bench.fit(FunctionCalling(), weather())
@@ -299,6 +308,7 @@ async def test_the_constraint_holds_what_train_has_shown(tmp_path: Path) -> None
     assert allows(request, json.loads(target("Rome")))
     assert allows(request, [{"name": "play", "arguments": {}}])
     assert not allows(request, [])
+    assert "empty" not in request.messages[0].content, "in train there always was a call"
     assert not allows(request, [{"name": "play", "arguments": {"track": "la" * 50}}])
     assert not allows(request, [{"name": "play", "arguments": {"city": "Rome"}}])
 

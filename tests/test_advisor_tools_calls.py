@@ -139,17 +139,17 @@ def test_tools_are_shown_by_signature_and_only_what_names_do_not_say_is_added() 
     search = tool(
         "search",
         {
-            "query": {"type": "string", "description": "query"},
+            "queryText": {"type": "string", "description": "Query text."},
             "kind": {"enum": ["a", "b"], "default": "a", "description": "Which list is searched."},
             "near": {"type": "object", "properties": {"lat": {"type": "number"}}, "required": ["lat"]},
             "days": {"type": "array", "items": {"type": "string", "format": "date"}},
             "size": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
             "any": {},
         },
-        ("query",),
+        ("queryText",),
     )
     assert signatures([search, BOOK]).splitlines() == [
-        'search(query: string, kind?: "a" | "b" = "a", near?: {lat: number}, days?: list of string (date), '
+        'search(queryText: string, kind?: "a" | "b" = "a", near?: {lat: number}, days?: list of string (date), '
         "size?: integer | null, any?: any): Does search.",
         "  kind: Which list is searched.",
         "hotel.book(city: string, nights?: integer): Does hotel.book.",
@@ -194,8 +194,10 @@ def test_what_the_schema_bounds_itself_stays_as_it_is() -> None:
             "long": {"type": "string", "minLength": 50},
             "date": {"type": "string", "format": "date"},
             "kind": {"enum": ["a"]},
+            "size": {"type": "integer", "minimum": 0},
+            "count": {"type": "integer"},
             "maxLength": {"type": ["string", "null"]},
-            "items": {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]}},
+            "items": {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "number"}]}},
         },
     }
     found = bounded(given, Bounds(characters=9, items=3))["properties"]
@@ -203,10 +205,12 @@ def test_what_the_schema_bounds_itself_stays_as_it_is() -> None:
     assert found["long"]["maxLength"] == 50
     assert found["date"] == {"type": "string", "format": "date"}
     assert found["kind"] == {"enum": ["a"]}
+    assert found["size"] == {"type": "integer", "minimum": 0}
+    assert found["count"] == {"type": "integer", "minimum": -(10**15), "maximum": 10**15}
     assert found["maxLength"] == {"type": ["string", "null"], "maxLength": 9}
     assert found["items"] == {
         "type": "array",
-        "items": {"anyOf": [{"type": "string", "maxLength": 9}, {"type": "integer"}]},
+        "items": {"anyOf": [{"type": "string", "maxLength": 9}, {"type": "number"}]},
         "maxItems": 3,
     }
 
@@ -221,3 +225,9 @@ def test_bounds_are_learnt_from_enough_right_calls_only() -> None:
     assert Bounds.learnt([*targets, "[]"], 8).fewest_calls == 0
     assert Bounds.learnt(targets[:19], 8) == Bounds(most_calls=8)
     assert Bounds.learnt([*targets, "fruit"], 8) == Bounds(most_calls=8)
+
+
+def test_answers_in_words_get_the_room_that_train_answers_need() -> None:
+    assert Bounds.of_answers(["7", "x" * 40], 3) == Bounds(most_calls=3, answer=60)
+    assert Bounds.of_answers(["7"], 3).answer == 32
+    assert Bounds.of_answers([], 3).answer == 400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ from advisor.candidates import lineup
 from advisor.cli.app import app
 from advisor.scenario.load import load_scenario
 from advisor.scenario.model import Overrides
+from advisor.techniques import registry
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("ADVISOR_DATA", ROOT.parent / "shared" / "data"))
@@ -57,3 +59,13 @@ def test_the_default_model_is_measured_end_to_end(tmp_path: Path) -> None:
     assert 1 <= row["tokens_per_request"]["output"] <= 10
     assert row["usd_per_1k_requests"] > 0
     assert row["evaluation"]["requests"] == 20 + 50
+
+
+def test_the_docs_know_every_technique_and_its_settings() -> None:
+    sections = (ROOT / "docs" / "techniques.md").read_text("utf-8").split("\n## ")[1:]
+    told = {section.partition("\n")[0]: section for section in sections}
+    assert list(told) == registry.names()
+    for name, section in told.items():
+        technique = registry.make(name, {})
+        for setting in dataclasses.fields(technique):  # type: ignore[arg-type]
+            assert f"| `{setting.name}` |" in section or (name == "rag+knn_few_shot" and setting.name in told["rag"])

@@ -10,7 +10,7 @@ from rich.text import Text
 from advisor.candidates import lineup
 from advisor.resolution import resolution
 from advisor.scenario.load import load_scenario
-from advisor.scenario.model import Overrides, Scenario
+from advisor.scenario.model import Overrides
 
 
 def show_check(console: Console, path: Path, overrides: Overrides, quiet: bool) -> None:
@@ -30,14 +30,7 @@ def show_check(console: Console, path: Path, overrides: Overrides, quiet: bool) 
         *(f"  why: {one.technique}, {one.reason}" for one in found.chosen),
         *(f"  left out: {one.technique}, {one.reason}" for one in found.left_out),
         f"  power: {resolution(scenario, found)}",
-        *(f"  note: {warning}" for warning in _notes(scenario)),
+        *(f"  note: {warning}" for warning in scenario.warnings),
     ]
     for line in lines:
         console.print(Text(line), soft_wrap=True)
-
-
-def _notes(scenario: Scenario) -> tuple[str, ...]:
-    """What works, but not as the scenario might be read."""
-    if scenario.fine_tune.when != "pays":
-        return scenario.warnings
-    return (*scenario.warnings, "fine_tune.when is pays; economics do not decide yet, it is taken as needed.")

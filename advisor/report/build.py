@@ -11,7 +11,7 @@ from advisor import economics
 from advisor.measure import Serving
 from advisor.outcome import Escalation, Outcome, Row
 from advisor.pilot import Pilot
-from advisor.recommend import advise, tuned_break_even
+from advisor.recommend import advise, tuned_break_even, tuned_worth
 from advisor.resolution import Resolution
 from advisor.scenario.model import Scenario
 from backends.hardware import Hardware
@@ -165,6 +165,7 @@ def _forecast(found: Pilot) -> dict[str, Any]:
 def _economics(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
     volume = scenario.traffic.requests_per_month
     even = tuned_break_even(scenario, outcome)
+    found = tuned_worth(scenario, outcome)
     return {
         "requests_per_month": volume,
         "months": scenario.traffic.months,
@@ -173,5 +174,5 @@ def _economics(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
         },
         "break_even_requests_per_month": None if even is None else even.requests_per_month,
         "break_even_against": None if even is None else even.against,
-        "net_present_value": None,
+        "net_present_value": None if found is None else found.as_json(),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -12,6 +13,9 @@ import bm25s
 import numpy as np
 import numpy.typing as npt
 from bm25s.stopwords import STOPWORDS_EN_PLUS
+
+# On import bm25s sets its logger to DEBUG, for whoever listens.
+logging.getLogger("bm25s").setLevel(logging.WARNING)
 
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORD = re.compile(rf"[^\W_{_IDEOGRAPHS}]+|[{_IDEOGRAPHS}]")
@@ -41,9 +45,8 @@ def _singular(word: str) -> str:
 class WordIndex:
     """A BM25 index over texts."""
 
-    def __init__(self, index: Any, n: int) -> None:
+    def __init__(self, index: Any) -> None:
         self._index = index
-        self._n = n
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Self:
@@ -53,7 +56,7 @@ class WordIndex:
         ids = [[vocabulary.setdefault(word, len(vocabulary)) for word in words(text) or [""]] for text in texts]
         index = bm25s.BM25(method="lucene")
         index.index((ids, vocabulary), create_empty_token=False, show_progress=False)
-        return cls(index, len(texts))
+        return cls(index)
 
     def nearest(self, query: str, k: int) -> npt.NDArray[np.int64]:
         """Positions of at most `k` texts that share a word with the query, best first; ties in their order."""
@@ -72,5 +75,4 @@ class WordIndex:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Open what save wrote, mapped into memory."""
-        index = bm25s.BM25.load(folder, mmap=True, show_progress=False)
-        return cls(index, int(index.scores["num_docs"]))
+        return cls(bm25s.BM25.load(folder, mmap=True, show_progress=False))

@@ -78,6 +78,9 @@ def _check(
     if "embedder" in said.model_fields_set or getattr(scorer, "embeds", False):
         choices.check_model(said.embedder, findings.document.place(("embedder",)), findings)
     choices.check_base(said.fine_tune, findings)
+    if said.fine_tune.when == "pays" and said.traffic.requests_per_month is None:
+        what = "fine_tune.when is pays, but how many requests there will be is not known."
+        findings.problem(("fine_tune", "when"), what, "Set traffic.requests_per_month, or write needed.")
     named = () if "models" in wrong_keys else tuple(said.models)
     passages = documents.load_documents(said.documents, findings) if said.documents else ()
     documents.check_gold_documents(samples.everything(), passages, findings)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from advisor.techniques import inner
-from advisor.techniques.aside import Change, asides
 from advisor.techniques.base import FitContext, Fitted, Technique, read_state, write_state
 from advisor.techniques.self_consistency import vote
 from advisor.techniques.threshold import NEVER_SURE, Point, Row, pick_threshold, rows, shown, stands
+from backends.aside import Change, asides
 from backends.meter import Meter
 from backends.types import ChatRequest
 from evals.runner import Solve

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from advisor.techniques.base import FitContext
 from evals.runner import Solve
+from evals.splits import shared_order
 from evals.task import Sample
 from evals.trial import Trial
 
@@ -47,7 +48,8 @@ async def best_on_dev(
     running = list(options)
     if len(running) < 2 or not dev:
         return running[0], ()
-    drawn = shuffled(dev, context.seed, "choose")[: _ROUNDS[-1]]
+    # The order in which the fitted candidate will be run on dev: what the winner answered here need not be asked again.
+    drawn = shared_order(dev, context.seed)[: _ROUNDS[-1]]
     trials: dict[Option, list[Trial]] = {option: [] for option in options}
     for samples, last in _rounds(drawn):
         for number, option in enumerate(running):

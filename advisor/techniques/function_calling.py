@@ -287,8 +287,8 @@ class FunctionCalling(Technique):
     def _plain(self, task: Task) -> FittedFunctionCalling:
         """Without worked calls."""
         is_run = task.tools is not None and task.tools.source is not None
-        targets = () if is_run else [sample.target for sample in task.train]
-        bounds = Bounds.learnt(targets, self.max_calls)
+        targets = [sample.target for sample in task.train]
+        bounds = (Bounds.of_answers if is_run else Bounds.learnt)(targets, self.max_calls)
         manner = Manner(self.form, self.constrained, self.max_calls, self.tool_seconds, bounds)
         kind = FittedToolLoop if is_run else FittedFunctionCalling
         return kind(Prompt.of(task), manner, task.tools)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from advisor.techniques.aside import asides
 from advisor.techniques.base import FitContext, Fitted, Technique, read_state
 from advisor.techniques.chain import Chain
 from advisor.techniques.few_shot import FewShot
@@ -21,25 +20,27 @@ from advisor.techniques.rag_few_shot import RagFewShot
 from advisor.techniques.self_consistency import SelfConsistency
 from advisor.techniques.structured_output import StructuredOutput
 from advisor.techniques.zero_shot import ZeroShot
+from backends.aside import asides
 from backends.meter import Meter
 from evals.runner import Solve
 from evals.task import Sample, Task
 from evals.trial import Trial
 
-_CLASSES: tuple[Any, ...] = (
+CLASSES: tuple[Any, ...] = (
     ZeroShot,
+    StructuredOutput,
     FewShot,
     KnnFewShot,
-    StructuredOutput,
-    FunctionCalling,
     Rag,
     RagFewShot,
+    FunctionCalling,
     OptimizedPrompt,
     SelfConsistency,
     Chain,
     RagChain,
 )
-_PARTS: dict[str, Any] = {technique.name: technique for technique in _CLASSES}
+"""All that train nothing and are no cascade themselves, cheapest idea first."""
+_PARTS: dict[str, Any] = {technique.name: technique for technique in CLASSES}
 
 
 def names() -> list[str]:

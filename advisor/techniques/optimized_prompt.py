@@ -334,10 +334,9 @@ class Search:
 
     def _worst_usd(self, requests: Sequence[ChatRequest], model: str | None) -> float | None:
         """What the requests may cost at most; None when the price is not known."""
-        chat = self._context.models._model(model)
         total: float | None = 0.0
         for request in requests:
-            total = add_known(total, chat.price(chat.worst_case(request)))
+            total = add_known(total, self._context.models.worst_usd(request, model))
         return total
 
     def _spend(self, calls: int, usd: float | None) -> None:

@@ -89,8 +89,13 @@ class Reader:
                     passages = passages[: len(passages) // 2]
 
     async def find(self, text: str, models: Meter) -> tuple[Passage, ...]:
-        """The passages for an input, best first, as many as the context may hold."""
-        return fitting(await self.retriever.retrieve(text, models, self.top_k), self.context_tokens)
+        """The passages for an input, best first, as many as the context may hold; a step `left out` names the others."""
+        found = await self.retriever.retrieve(text, models, self.top_k)
+        kept = fitting(found, self.context_tokens)
+        if len(kept) < len(found):
+            with models.step("left out") as step:
+                step.output = json.dumps(ids(found[len(kept) :]))
+        return kept
 
     def request(self, text: str, passages: Sequence[Passage], shown: Sequence[Demonstration] = ()) -> ChatRequest:
         """Passages and input as one turn; the best passage stands last, next to the input."""

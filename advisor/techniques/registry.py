@@ -10,20 +10,10 @@ from typing import Any, Protocol, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from advisor.techniques import inner
 from advisor.techniques.base import Fitted, Technique, read_state
 from advisor.techniques.cascade import Cascade
-from advisor.techniques.chain import Chain
-from advisor.techniques.few_shot import FewShot
 from advisor.techniques.fine_tune import FineTune
-from advisor.techniques.function_calling import FunctionCalling
-from advisor.techniques.knn_few_shot import KnnFewShot
-from advisor.techniques.optimized_prompt import OptimizedPrompt
-from advisor.techniques.rag import Rag
-from advisor.techniques.rag_chain import RagChain
-from advisor.techniques.rag_few_shot import RagFewShot
-from advisor.techniques.self_consistency import SelfConsistency
-from advisor.techniques.structured_output import StructuredOutput
-from advisor.techniques.zero_shot import ZeroShot
 from backends.errors import InputError, Problem
 
 
@@ -36,21 +26,7 @@ class _TechniqueClass(Protocol):
     def __call__(self, **parameters: Any) -> Technique: ...
 
 
-_CLASSES: tuple[Any, ...] = (
-    ZeroShot,
-    StructuredOutput,
-    FewShot,
-    KnnFewShot,
-    Rag,
-    RagFewShot,
-    FunctionCalling,
-    OptimizedPrompt,
-    SelfConsistency,
-    Chain,
-    RagChain,
-    Cascade,
-    FineTune,
-)
+_CLASSES: tuple[Any, ...] = (*inner.CLASSES, Cascade, FineTune)
 _TECHNIQUES: dict[str, _TechniqueClass] = {technique.name: technique for technique in _CLASSES}
 
 

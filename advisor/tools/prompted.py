@@ -16,9 +16,9 @@ from backends.types import ChatRequest, ChatResponse, Message, Tool
 
 _CALL = '{"name": TOOL, "arguments": {NAME: VALUE}}'
 _CALLS_ONLY = (
-    f"Answer with a JSON list of the calls to make: [{_CALL}]. "
-    "Leave out arguments that the input does not give. The list is empty, [], when no tool fits."
+    f"Answer with a JSON list of the calls to make: [{_CALL}]. Leave out arguments that the input does not give."
 )
+_NO_CALL = " The list is empty, [], when no tool fits."
 _LOOP = (
     f'Answer with JSON: {{"calls": [{_CALL}]}} to have tools called, whose results you are then told, '
     'or {"answer": ANSWER} when you know the answer.'
@@ -39,7 +39,8 @@ class PromptedForm:
 
     def opening(self, text: str, worked: Sequence[Worked] = ()) -> tuple[Message, ...]:
         """Instructions with the tools, worked calls, the input."""
-        how = _LOOP if self.executed else _CALLS_ONLY
+        calls_only = _CALLS_ONLY if self.bounds.fewest_calls else _CALLS_ONLY + _NO_CALL
+        how = _LOOP if self.executed else calls_only
         system = f"{self.prompt.instructions}\n\nTools:\n{signatures(self.tools)}\n\n{how}"
         messages = [Message("system", system)]
         for shown in worked:
@@ -89,7 +90,7 @@ def answer_schema(prompt: Prompt, bounds: Bounds) -> Mapping[str, Any]:
     if prompt.json_schema is not None:
         schema: dict[str, Any] = json.loads(prompt.json_schema)
         return schema
-    return {"type": "string", "maxLength": bounds.characters}
+    return {"type": "string", "maxLength": bounds.answer}
 
 
 def _text(answer: Any) -> str:

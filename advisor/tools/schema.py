@@ -14,6 +14,9 @@ _LEARNT_FROM = 20
 """Worked calls from which bounds are taken; fewer say too little about what may come."""
 _CHARACTERS, _FEWEST_CHARACTERS = 400, 32
 _ITEMS, _FEWEST_ITEMS = 32, 4
+_LARGEST = 10**15
+"""Of whole numbers: more digits than these are a model repeating itself."""
+_RANGE = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _ROOM = 1.5
 """How much longer than any seen a text or list may be."""
 
@@ -28,6 +31,8 @@ class Bounds:
     """Longest text argument that the tool's schema does not bound or enumerate itself."""
     items: int = _ITEMS
     """Longest list."""
+    answer: int = _CHARACTERS
+    """Longest answer in words, where tools are run."""
 
     @classmethod
     def learnt(cls, targets: Sequence[str], most_calls: int) -> Self:
@@ -42,6 +47,13 @@ class Bounds:
             characters=max(_FEWEST_CHARACTERS, int(_ROOM * longest)),
             items=max(_FEWEST_ITEMS, int(_ROOM * most_items)),
         )
+
+    @classmethod
+    def of_answers(cls, targets: Sequence[str], most_calls: int) -> Self:
+        """Bounds where tools are run and the train targets are the answers at the end."""
+        if not targets:
+            return cls(most_calls=most_calls)
+        return cls(most_calls=most_calls, answer=max(_FEWEST_CHARACTERS, int(_ROOM * max(map(len, targets)))))
 
 
 def _sizes(value: Any) -> tuple[int, int]:
@@ -133,6 +145,8 @@ def bounded(schema: Any, bounds: Bounds) -> Any:
         changed.setdefault("maxLength", max(bounds.characters, changed.get("minLength", 0)))
     if _has(kinds, "array"):
         changed.setdefault("maxItems", max(bounds.items, changed.get("minItems", 0)))
+    if _has(kinds, "integer") and not {"enum", "const", *_RANGE} & changed.keys():
+        changed |= {"minimum": -_LARGEST, "maximum": _LARGEST}
     return changed
 
 

@@ -24,9 +24,14 @@ def _signature(tool: Tool) -> str:
     lines = [f"{tool.name}({arguments}): {' '.join(tool.description.split())}".rstrip(": ")]
     for name, part in schema["properties"].items():
         about = part.get("description", "") if isinstance(part, Mapping) else ""
-        if " ".join(about.split()).casefold() not in {"", name.casefold(), name.replace("_", " ").casefold()}:
+        if _letters(about) not in {"", _letters(name)}:
             lines.append(f"  {name}: {' '.join(about.split())}")
     return "\n".join(lines)
+
+
+def _letters(text: str) -> str:
+    """What tells two phrases apart whatever their case and spacing: `timeRange` and "time range" say the same."""
+    return "".join(letter for letter in text.casefold() if letter.isalnum())
 
 
 def _arguments(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> str:

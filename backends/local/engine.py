@@ -47,7 +47,8 @@ class Engine:
             ids=tuple(self.decoder.prompts.encode(request.messages)),
             limit=request.max_tokens,
             temperature=request.temperature,
-            seed=request.seed,
+            # Repeats of a sampled request are to differ, reproducibly; 7919 keeps them off the neighbours' seeds.
+            seed=request.seed + 7919 * request.repeat,
             stop=request.stop,
             logprobs=request.logprobs,
         )

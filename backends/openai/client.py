@@ -124,7 +124,7 @@ class Connection:
         raise GaveUp(text, lost)
 
     async def _attempt(self, path: str, body: Body) -> Reply | Failure:
-        async with self.limiter.slot() as began:
+        async with self.limiter.slot():
             try:
                 async with asyncio.timeout(self._endpoint.settings.timeout_seconds):
                     response = await self._client.post(path, cast_to=httpx2.Response, body=body)
@@ -141,7 +141,7 @@ class Connection:
                     return found
                 failure = self._clean(found)
             if failure.kind is Kind.BUSY:
-                self.limiter.overloaded(began)
+                self.limiter.overloaded()
         if failure.wait_seconds is not None and failure.wait_seconds <= self._policy.patience_seconds:
             self.limiter.pause(failure.wait_seconds)
         return failure

@@ -1,8 +1,8 @@
-"""How many requests an endpoint gets at once: more while it keeps up, half when it says that it is too much.
+"""How many requests an endpoint gets at once: more while it keeps up, fewer when it says that it is too much.
 
-Additive increase, multiplicative decrease, as TCP does it: the limit starts high, halves once per round trip in which
-the endpoint answered 429 or 503, and grows by about one per limit's worth of answers. All models of an endpoint share
-one limit, so candidates do not push each other over it.
+The limit starts at the most. Each answer of 429 or 503 puts it below what is under way at that moment, so that a burst
+of which the endpoint takes four ends near four after one round trip; it then grows by about one per limit's worth of
+answers. All models of an endpoint share one limit, so candidates do not push each other over it.
 """
 
 from __future__ import annotations
@@ -12,21 +12,17 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-START = 64
-"""Requests at once before anything is known: what one candidate's runner asks side by side."""
-
 
 class Limiter:
     """Admits requests in the order they came. Belongs to one event loop."""
 
-    def __init__(self, most: int, start: int = START) -> None:
-        self.limit = float(min(most, start))
+    def __init__(self, most: int) -> None:
+        self.limit = float(most)
         """Requests at once that the endpoint is thought to bear."""
         self._most = most
         self._active = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._paused_until = 0.0
-        self._lowered_at = 0.0
         self._alarm: asyncio.TimerHandle | None = None
 
     @property
@@ -35,11 +31,11 @@ class Limiter:
         return self._active
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[float]:
-        """Wait for a place and hold it; gives the loop's time at which the request began."""
+    async def slot(self) -> AsyncIterator[None]:
+        """Wait for a place and hold it."""
         await self._enter()
         try:
-            yield asyncio.get_running_loop().time()
+            yield
         finally:
             self._active -= 1
             self._admit()
@@ -48,14 +44,9 @@ class Limiter:
         """An answer came: try a little more."""
         self.limit = min(float(self._most), self.limit + 1.0 / self.limit)
 
-    def overloaded(self, began: float) -> None:
-        """The endpoint said too much to a request begun at this time.
-
-        Requests that were under way when the limit was last lowered tell nothing about the lower one.
-        """
-        if began >= self._lowered_at:
-            self._lowered_at = asyncio.get_running_loop().time()
-            self.limit = max(1.0, min(self.limit, self._active) / 2)
+    def overloaded(self) -> None:
+        """The endpoint said too much to a request under way: what it bears is less than that."""
+        self.limit = max(1.0, min(self.limit, self._active - 1.0))
 
     def pause(self, seconds: float) -> None:
         """Send nothing for so long."""
