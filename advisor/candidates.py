@@ -55,6 +55,7 @@ class Lineup:
     left_out: tuple[LeftOut, ...]
 
 
+NOT_NAMED = "not among the scenario's techniques"
 _ALSO: Mapping[str, tuple[dict[str, Any], ...]] = {"function_calling": ({"k": 4},)}
 """Settings that `auto` tries beside the default ones, as candidates of their own: tools with worked calls."""
 
@@ -80,7 +81,7 @@ def lineup(scenario: Scenario) -> Lineup:
         candidates = [_candidate(technique, model, scenario) for model in _models(technique, scenario)]
         (tuning if technique.tunes else prompting).update({one.id: one for one in candidates})
     named = {name for name, _ in specs}
-    left_out += [LeftOut(name, "not among the scenario's techniques") for name in registry.names() if name not in named]
+    left_out += [LeftOut(name, NOT_NAMED) for name in registry.names() if name not in named]
     found = Lineup(tuple(prompting.values()), tuple(tuning.values()), tuple(chosen.values()), tuple(left_out))
     problems = _problems(scenario, found)
     if problems:

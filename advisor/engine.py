@@ -22,6 +22,7 @@ from advisor.outcome import Outcome
 from advisor.report.build import build
 from advisor.report.card import write_card
 from advisor.report.files import write_report
+from advisor.report.html.evidence import gather
 from advisor.resolution import resolution
 from advisor.scenario.load import load_scenario
 from advisor.scenario.model import Overrides, Scenario
@@ -115,7 +116,8 @@ def _execute(
             status, verdict, pick = ("interrupted" if found.stopped else "done"), found.verdict, found.pick
             report = build(row, scenario, found, resolution(scenario, lineup(scenario)), detect())
             write_card(workspace, report)
-            return Finished(report, write_report(workspace, report), _exit_code(found))
+            evidence = gather(store, row.id, scenario.goal, scenario)
+            return Finished(report, write_report(workspace, report, evidence), _exit_code(found))
         except KeyboardInterrupt:
             # With the id, so that the message can say how to go on.
             raise KeyboardInterrupt(row.id) from None

@@ -78,10 +78,10 @@ def worth_ahead(scenario: Scenario, candidate: str, against: tuple[str, float | 
 
 def told(found: Worth) -> str:
     """The finding in a sentence."""
-    saving = found.investment.saving_usd_per_request * 1000
+    plan, saving = found.investment, found.investment.saving_usd_per_request * 1000
     text = (
-        f"Against {found.against} it saves ${saving:.3g} per 1,000 requests for ${found.investment.fixed_usd:.3g} once: "
-        f"net present value ${found.value.mean:,.2f} on average over {found.investment.months:g} months (5 to 95 %: "
+        f"Against {found.against} it saves ${saving:.3g} per 1,000 requests for ${plan.fixed_usd:.3g} once: net "
+        f"present value ${found.value.mean:,.2f} on average over {plan.months:g} months (5 to 95 %: "
         f"${found.value.p5:,.2f} to ${found.value.p95:,.2f}), positive with probability {found.value.p_positive:.2f}"
     )
     if found.break_even is not None:

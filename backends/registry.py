@@ -58,7 +58,7 @@ _BACKENDS = {
         chat="backends.scripted:ScriptedChat",
         embedder="backends.scripted:ScriptedEmbedder",
         tuner="backends.scripted:ScriptedTuner",
-        reranker="backends.scripted:ScriptedReranker",
+        reranker="backends.scripted_rerank:ScriptedReranker",
         recipe="backends.scripted:check_recipe",
     ),
 }

@@ -14,8 +14,8 @@ labels     ours, the answer one of 7 labels, scored over a trie of their tokens
 limit      prompt tokens that differ, each computed once, at the speed at which the bare decoder computes one long
            prompt: as transformers has it, and with our layout of the weights. Answer tokens are not counted.
 
-Peers that need other packages are installed into environments of their own under `--peers` (nothing is compiled; a
-peer that has no wheel for this machine is skipped with a line that says so). `equal` counts answers whose tokens, or
+Peers with other packages get environments of their own under `--peers`, made by pip from wheels or pure Python; a
+peer that does not install or run here is skipped with a line that says so. `equal` counts answers whose tokens, or
 for peers with other weights whose text, are those of float32 `generate` on the prompts that both answered.
 """
 
@@ -95,7 +95,10 @@ def unshared(count: int, seed: int = 1) -> list[list[dict[str, str]]]:
     rng = random.Random(seed)
     sentences = [f"{words} {where}" for topic in TOPICS for words in WORDS[topic] for where in WHERE]
     return [
-        [{"role": "system", "content": f"{i}"}, {"role": "user", "content": ". ".join(rng.sample(sentences, 1 + i % 6))}]
+        [
+            {"role": "system", "content": f"{i}"},
+            {"role": "user", "content": ". ".join(rng.sample(sentences, 1 + i % 6))},
+        ]
         for i in range(count)
     ]
 
@@ -239,36 +242,48 @@ def unique_tokens(prompts: Sequence[tuple[int, ...]]) -> tuple[int, int]:
 def main() -> None:
     """Run the benchmark and print its tables."""
     options = _arguments()
-    chats, apart = messages(options.prompts), unshared(options.prompts)
+    if options.as_peer:
+        _as_peer(*options.as_peer)
+        return
     reference: Figures | None = None
     for dtype in options.dtypes.split(","):
         ways = Ways(dtype, options.threads)
-        prompts = ways.encode(chats)
-        shared, unique = unique_tokens(prompts)
-        total = sum(map(len, prompts))
-        print(f"\n{dtype}: {len(prompts)} prompts, {total} tokens, {shared} shared, {unique} of them unique")
-        ways.ours(prompts[:40], 1)
-        plain, laid_out = ways.speeds()
-        one = ways.one(prompts[: options.one])
-        rows = [one, ways.padded(prompts[: options.padded]), ways.ours(prompts, options.repeats)]
-        rows += [ways.chat(chats, options.repeats), ways.chat(chats, options.repeats, TOPICS)]
-        reference = reference or one
-        _table(rows, one, reference, unique / plain / len(prompts))
-        for name, speed in (("transformers'", plain), ("our layout of", laid_out)):
-            rate = len(prompts) * speed / unique
-            print(f"limit with {name} weights: {speed:.0f} tokens/s, {rate:.1f} prompts/s; ours {rows[2].rate / rate:.2f}")
-        if dtype != "float32":
-            exact = Ways("float32", options.threads).ours(prompts, 1)
-            print(f"answers that differ from float32: {_differing(rows[2], exact)} of {len(prompts)}")
-        distinct = ways.encode(apart)
-        print(f"{dtype}, nothing shared: {sum(map(len, distinct))} tokens")
-        alone = ways.one(distinct[: options.one])
-        _table([alone, ways.padded(distinct), ways.ours(distinct, options.repeats)], alone, alone, None)
-    _peers(options, chats, reference)
+        reference = _shared(options, ways, reference)
+        _apart(options, ways)
 
 
-def _differing(left: Figures, right: Figures) -> int:
-    return sum(a != b for a, b in zip(left.ids, right.ids, strict=True))
+def _shared(options: argparse.Namespace, ways: Ways, reference: Figures | None) -> Figures:
+    """All ways over prompts that share their beginning; returns the answers that count as exact."""
+    chats = messages(options.prompts)
+    prompts = ways.encode(chats)
+    shared, unique = unique_tokens(prompts)
+    print(f"\n{ways.dtype}: {len(prompts)} prompts, {sum(map(len, prompts))} tokens, {shared} shared, {unique} unique")
+    ways.ours(prompts[:40], 1)
+    plain, laid_out = ways.speeds()
+    one = ways.one(prompts[: options.one])
+    ours = ways.ours(prompts, options.repeats)
+    rows = [one, ways.padded(prompts[: options.padded]), ours]
+    rows += [ways.chat(chats, options.repeats), ways.chat(chats, options.repeats, TOPICS)]
+    _table(rows, one, reference or one, unique / plain / len(prompts))
+    for name, speed in (("transformers'", plain), ("our layout of", laid_out)):
+        rate = len(prompts) * speed / unique
+        share = ours.rate / rate
+        print(f"limit with {name} weights: {speed:.0f} tokens/s, {rate:.1f} prompts/s; ours reaches {share:.2f} of it")
+    if ways.dtype != "float32":
+        exact = Ways("float32", options.threads).ours(prompts, 1)
+        differing = sum(a != b for a, b in zip(ours.ids, exact.ids, strict=True))
+        print(f"answers that differ from ours in float32: {differing} of {len(prompts)}")
+    if options.peers:
+        _peers(options, ways, chats, reference or one, ours)
+    return reference or one
+
+
+def _apart(options: argparse.Namespace, ways: Ways) -> None:
+    """Ours and padded batches over prompts that share nothing."""
+    prompts = ways.encode(unshared(options.prompts))
+    print(f"{ways.dtype}, nothing shared: {len(prompts)} prompts, {sum(map(len, prompts))} tokens")
+    alone = ways.one(prompts[: options.one])
+    _table([alone, ways.padded(prompts), ways.ours(prompts, options.repeats)], alone, alone, None)
 
 
 def _table(rows: Sequence[Figures], one: Figures, reference: Figures, limit: float | None) -> None:
@@ -287,33 +302,104 @@ def _equal(row: Figures, reference: Figures) -> str:
     return f"{sum(a == b for a, b in pairs)} of {len(pairs)}"
 
 
-def _peers(options: argparse.Namespace, chats: Sequence[list[dict[str, str]]], reference: Figures | None) -> None:
-    """Print what peers with environments of their own reach."""
-    if options.peers is None or reference is None:
-        print("\npeers with other packages: not run (give --peers FOLDER)")
-        return
-    print("\npeers with other packages")
-    for name, packages, count in (("llama.cpp", ["xllamacpp"], 200), ("lm-eval", ["lm-eval[hf]==0.4.13"], 32)):
-        print(_peer(options, name, packages, chats[:count], reference))
+@dataclass(frozen=True)
+class Peer:
+    """A peer with an environment of its own."""
+
+    name: str
+    packages: Sequence[str]
+    prompts: int
+    """On how many prompts it is timed."""
+    answer: Callable[[dict[str, Any]], tuple[float, list[str]]]
+    """Runs in that environment: seconds and texts."""
+    borrows: bool = False
+    """Whether it may use the packages of this environment, torch and transformers above all."""
 
 
-def _peer(
-    options: argparse.Namespace,
-    name: str,
-    packages: Sequence[str],
-    chats: Sequence[list[dict[str, str]]],
-    reference: Figures,
-) -> str:
-    folder = Path(options.peers) / name
-    python = folder / "bin" / "python"
+def llama_cpp(job: dict[str, Any]) -> tuple[float, list[str]]:
+    """One slot whose prompt cache keeps what the prompt before had in common; the model as it is shipped, Q4_1."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = job["gguf"]
+    params.n_ctx, params.n_parallel, params.verbosity = 2048, 1, 0
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = job["threads"]
+    server = xllamacpp.Server(params)
+
+    def answer(prompt: str) -> str:
+        asked = {"prompt": prompt, "max_tokens": NEW_TOKENS, "temperature": 0, "cache_prompt": True}
+        return str(server.handle_completions(asked)["choices"][0]["text"])
+
+    answer(job["prompts"][0])
+    return timed(lambda: [answer(prompt) for prompt in job["prompts"]])
+
+
+def lm_eval(job: dict[str, Any]) -> tuple[float, list[str]]:
+    """The `hf` model of lm-evaluation-harness, batches of 32."""
+    import torch
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    torch.set_num_threads(job["threads"])
+    model = HFLM(pretrained=job["folder"], device="cpu", dtype=job["dtype"], batch_size=32)
+    until = {"until": ["<|im_end|>"], "max_gen_toks": NEW_TOKENS, "do_sample": False}
+    asked = [Instance("generate_until", {}, (prompt, dict(until)), i) for i, prompt in enumerate(job["prompts"])]
+    return timed(lambda: model.generate_until(asked, disable_tqdm=True))
+
+
+PEERS = (
+    Peer("llama.cpp", ["xllamacpp==2026.10.11549"], 200, llama_cpp),
+    Peer("lm-eval", ["lm-eval==0.4.13"], 32, lm_eval, borrows=True),
+)
+
+
+def _peers(options: argparse.Namespace, ways: Ways, chats: Sequence[Any], reference: Figures, ours: Figures) -> None:
+    """Print what peers with environments of their own reach, and ours beside in how many times their rate."""
+    from backends.local.catalog import locate
+    from backends.local.convert import converted
+
+    path = locate(MODEL).path
+    template = ways.prompts.tokenizer.apply_chat_template
+    job = {"gguf": str(path), "folder": str(converted(path)), "dtype": ways.dtype, "threads": options.threads}
+    for peer in PEERS:
+        prompts = [template(chat, add_generation_prompt=True, tokenize=False) for chat in chats[: peer.prompts]]
+        found = _peer(peer, Path(options.peers), job | {"prompts": prompts})
+        if isinstance(found, str):
+            print(found)
+        else:
+            print(
+                f"{peer.name:36}{found.prompts:8}{found.seconds:8.2f}{found.rate:11.2f}"
+                f"  ours {ours.rate / found.rate:.1f} times, equal {_equal(found, reference)}"
+            )
+
+
+def _peer(peer: Peer, peers: Path, job: dict[str, Any]) -> Figures | str:
+    python = peers.absolute() / peer.name / "bin" / "python"
     if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        command = [str(python), "-m", "pip", "install", "-q", "--only-binary=:all:", *packages]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            subprocess.run(["rm", "-rf", str(folder)], check=True)
-            return f"{name}: skipped, no wheel installs here: {done.stderr.strip().splitlines()[-1]}"
-    return f"{name}: {len(chats)} prompts, {reference.name}, {json.dumps(packages)}"
+        _install(peer, python)
+    task = peers / f"{peer.name}.json"
+    task.write_text(json.dumps(job), encoding="utf-8")
+    command = [str(python), __file__, "--as-peer", peer.name, str(task)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return f"{peer.name}: skipped, it does not run here: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
+    seconds, texts = json.loads(done.stdout.splitlines()[-1])
+    return Figures(peer.name, seconds, len(texts), texts)
+
+
+def _install(peer: Peer, python: Path) -> None:
+    folder = python.parent.parent
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    if peer.borrows:
+        (site,) = folder.glob("lib/python*/site-packages")
+        own = [path for path in sys.path if path.endswith("site-packages")]
+        (site / "borrowed.pth").write_text("\n".join(own), encoding="utf-8")
+    subprocess.run([str(python), "-m", "pip", "install", "-q", "--prefer-binary", *peer.packages], check=False)
+
+
+def _as_peer(name: str, task: str) -> None:
+    (peer,) = (peer for peer in PEERS if peer.name == name)
+    print(json.dumps(peer.answer(json.loads(Path(task).read_text(encoding="utf-8")))))
 
 
 def _arguments() -> argparse.Namespace:
@@ -325,6 +411,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--peers")
+    parser.add_argument("--as-peer", nargs=2, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

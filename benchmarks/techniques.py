@@ -67,7 +67,7 @@ def _valid_calls(scenario: Scenario, workspace: Path, report: Mapping[str, Any])
         rows = []
         for candidate in report["candidates"]:
             trials = store.trials(report["run_id"], candidate["id"], "test", variant="")
-            share = calls.share_valid([trial.output or "" for trial in trials], scenario.task.tools)
+            share = calls.valid_share(trials, scenario.task.tools)
             rows.append((candidate["id"], f"{100 * share:.1f} %"))
     _table(("candidate", "schema-valid calls"), rows)
 

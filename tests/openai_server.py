@@ -7,7 +7,8 @@ import base64
 import contextlib
 import json
 import struct
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -75,6 +76,8 @@ class Server:
     def __post_init__(self) -> None:
         self.bodies: list[Json] = []
         self.request_headers: list[dict[str, str]] = []
+        self.answered: list[str] = []
+        """Each request that was answered rightly."""
         self.billed_usd = 0.0
         self.active = self.most_active = 0
 
@@ -128,6 +131,7 @@ class Server:
 
     def _chat(self, body: Json) -> Json:
         found = self.answer(body)
+        self.answered.append(json.dumps(body))
         message = found if isinstance(found, dict) else {"role": "assistant", "content": found}
         text = (message.get("content") or "") + json.dumps(message.get("tool_calls") or "")
         used = {"prompt_tokens": prompt_tokens(body), "completion_tokens": count_text(text, body["model"])}
@@ -185,3 +189,25 @@ async def _write(
     writer.write("\r\n".join(lines).encode("latin-1"))
     writer.write(content[: len(content) // 2] if cut else content)
     await writer.drain()
+
+
+@contextlib.contextmanager
+def in_thread(server: Server) -> Iterator[Server]:
+    """Run the server in a loop of its own, for code that brings its loop along."""
+    ready, done = threading.Event(), asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def serve() -> None:
+        async with server:
+            loops.append(asyncio.get_running_loop())
+            ready.set()
+            await done.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    ready.wait()
+    try:
+        yield server
+    finally:
+        loops[0].call_soon_threadsafe(done.set)
+        thread.join()

@@ -13,6 +13,7 @@ from advisor.techniques import registry
 from advisor.techniques.base import FitContext, Fitted
 from backends.meter import Helpers, Meter
 from backends.scripted import ScriptedChat, ScriptedEmbedder, ScriptedTuner
+from backends.scripted_rerank import ScriptedReranker
 from backends.types import ChatRequest, ChatResponse, Tool
 from evals.runner import Runner, Solve, Work
 from evals.scorers.base import AnyScorer
@@ -107,7 +108,7 @@ class Bench:
     @property
     def helpers(self) -> Helpers:
         """Models beside the candidate's own."""
-        return Helpers(ScriptedEmbedder(), self.open)
+        return Helpers(ScriptedEmbedder(), self.open, ScriptedReranker.open)
 
     def meter(self) -> Meter:
         """A fresh meter over the bench's models."""

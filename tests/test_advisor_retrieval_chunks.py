@@ -6,7 +6,7 @@ import itertools
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.retrieval.chunks import approximate_tokens, shortened, split
@@ -60,6 +60,11 @@ def test_a_long_section_repeats_its_headings() -> None:
     assert all(text.endswith(".") for text in found), "sentences are not cut where they fit"
 
 
+def test_the_name_of_a_heading_may_end_in_a_hash() -> None:
+    found = _texts("# C# #\n\n" + "One sentence of five words. " * 12, 30, 0, "markdown")
+    assert found[1].startswith("C#\nOne")
+
+
 def test_plain_text_has_no_headings() -> None:
     assert _texts("# one\n\n" + "two " * 30, 15)[0].startswith("# one\n\ntwo")
 
@@ -87,6 +92,7 @@ def test_text_without_spaces_is_cut_between_characters() -> None:
     assert all(approximate_tokens(text) <= 30 for text in found)
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.text(st.sampled_from("ab .\n#日"), max_size=30), max_size=30).map(" ".join),
     st.integers(1, 30),

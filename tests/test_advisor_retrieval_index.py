@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -179,3 +180,23 @@ async def test_a_damaged_index_says_so_and_is_built_again(damage, tmp_path: Path
     again = await Index.build(chunks(), meter(embedder), tmp_path, dense=True)
     assert len(again.chunks) == len(TEXTS)
     assert [path.name for path in tmp_path.iterdir()] == [folder.name], "nothing unfinished is left behind"
+
+
+async def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(VectorIndex, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        await Index.build(chunks(), meter(Counting()), tmp_path, dense=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_missing_package_does_not_cost_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await Index.build(chunks(), meter(Counting()), tmp_path, dense=True)
+    (folder,) = tmp_path.iterdir()
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.delitem(sys.modules, "advisor.retrieval.vectors")
+    with pytest.raises(InputError, match="faiss"):
+        await Index.build(chunks(), meter(Counting()), tmp_path, dense=True)
+    assert (folder / FILE).is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from backends.errors import InputError, RequestError
 from backends.meter import Helpers, Meter
 from backends.scripted import ScriptedChat, ScriptedEmbedder
 from backends.scripted_rerank import ScriptedReranker
+from backends.types import Embeddings
 from evals.task import Document
 
 DOCUMENTS = (
@@ -92,11 +94,25 @@ async def test_gold_passages_are_those_of_the_documents_named_in_order(tmp_path:
 async def test_another_embedder_than_the_index_was_built_with_is_refused(tmp_path: Path) -> None:
     retriever = await build(tmp_path)
     other = ScriptedEmbedder("scripted/other")
-    with pytest.raises(InputError, match="another embedding model") as caught:
+    with pytest.raises(InputError, match="of another embedding model") as caught:
         await retriever.retrieve("iron", meter(other), 1)
     assert "embedder" in caught.value.problems[0].remedy
     words = await build(tmp_path, mode="bm25")
     assert await words.retrieve("iron", meter(other), 1), "words know of no embedder"
+
+
+class Shorter(ScriptedEmbedder):
+    """Says that it is the same model, and gives shorter vectors."""
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        found = await super().embed(texts)
+        return Embeddings(found.vectors[:, :100], found.usage, found.seconds)
+
+
+async def test_vectors_of_another_dimension_are_refused(tmp_path: Path) -> None:
+    retriever = await build(tmp_path)
+    with pytest.raises(InputError, match="256 dimensions, and the embedding model gives 100"):
+        await retriever.retrieve("iron", meter(Shorter()), 1)
 
 
 async def test_without_an_embedder_the_request_fails_and_nothing_else(tmp_path: Path) -> None:

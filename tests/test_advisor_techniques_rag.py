@@ -33,7 +33,7 @@ OPEN = Task(
     (Sample("x", "Which item has the pink box?", "item 3"),),
     documents=DOCUMENTS,
 )
-ECHO = {"rules": [{"when": r"(?s)holds (item \d)[^\[]*Input:", "answer": r"\1"}], "default": "no idea"}
+ECHO = {"rules": [{"when": r"(?s)holds (item \d)[^\[]*$", "answer": r"\1"}], "default": "no idea"}
 
 
 class RankingBench(Bench):
@@ -63,9 +63,12 @@ async def test_the_best_passage_stands_next_to_the_input_under_its_id(tmp_path: 
     models = bench.meter()
     assert await fitted.solve(OPEN.test[0], models) == "item 3"
     blocks = bench.chat.requests[-1].messages[-1].content.split("\n\n")
-    assert blocks[0] == "Documents:"
-    assert blocks[-2:] == ["[doc-pink] pink\nThe pink box holds item 3.", "Input: Which item has the pink box?"]
-    assert len(blocks) == 4
+    assert blocks[1:] == [
+        "[doc-pink] pink\nThe pink box holds item 3.",
+        "Say what the box holds.\nAnswer from the documents before the input.",
+        "Which item has the pink box?",
+    ]
+    assert blocks[0].startswith("[doc-")
     assert [step.name for step in models.steps] == ["retrieve", "read"]
     assert json.loads(models.steps[0].output)[0] == "doc-pink"
     assert models.steps[1].output == "item 3"
@@ -73,7 +76,7 @@ async def test_the_best_passage_stands_next_to_the_input_under_its_id(tmp_path: 
 
 
 async def test_the_number_of_passages_is_chosen_by_answers_and_the_cheaper_wins_a_tie(tmp_path: Path) -> None:
-    right = [{"when": rf"(?s)(\[doc-.*){{3}}Input: .*{name}", "answer": f"item {n}"} for n, name in enumerate(COLOURS)]
+    right = [{"when": rf"(?s)(\[doc-.*){{3}}And the {name}", "answer": f"item {n}"} for n, name in enumerate(COLOURS)]
     bench = Bench(tmp_path, {"rules": right, "default": "no idea"})
     fitted = await bench.fit(Rag(), OPEN)
     assert fitted.parameters["top_k"] == 3
@@ -144,6 +147,16 @@ def test_passages_beyond_the_context_are_left_out_from_the_end() -> None:
     assert 20 < len(cut.text) <= 40
 
 
+async def test_what_was_found_and_not_shown_is_recorded(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, ECHO)
+    fitted = await bench.fit(Rag(mode="hybrid", top_k=3, chunk_tokens=200, context_tokens=30), OPEN)
+    models = bench.meter()
+    await fitted.solve(OPEN.test[0], models)
+    found, left_out = (json.loads(step.output) for step in models.steps[:2])
+    assert [step.name for step in models.steps] == ["retrieve", "left out", "read"]
+    assert found[-1:] == left_out
+
+
 async def test_a_prompt_that_is_too_long_is_read_by_halves_and_paid_for(tmp_path: Path) -> None:
     script = {
         "rules": [
@@ -191,7 +204,7 @@ async def test_not_in_the_documents_is_an_allowed_answer(tmp_path: Path) -> None
     await fitted.solve(TASK.test[0], bench.meter())
     request = bench.chat.requests[-1]
     assert request.choices == (*TASK.labels, UNANSWERABLE)
-    assert request.messages[0].content.endswith(f"answer exactly: {UNANSWERABLE}")
+    assert f"answer exactly: {UNANSWERABLE}\n\n{TASK.test[0].input}" in request.messages[-1].content
     plain: Any = await Bench(tmp_path / "plain").fit(Rag(**FIXED))
     assert plain.reader.prompt.choices == TASK.labels
     assert UNANSWERABLE not in plain.reader.prompt.instructions
@@ -218,7 +231,7 @@ async def test_examples_are_the_nearest_and_stand_without_passages(tmp_path: Pat
     await fitted.solve(dataclasses.replace(OPEN.test[0], input="What is in the blue box?"), models)
     system, question, answer, last = bench.chat.requests[-1].messages
     assert (question.content, answer.content) == ("What is in the blue box?", "item 2")
-    assert "Documents:" in last.content
+    assert last.content.endswith("holds item 2.\n\nWhat is in the blue box?")
     assert [step.name for step in models.steps] == ["retrieve", "examples", "read"]
     assert system.content.startswith("Say what the box holds.")
 

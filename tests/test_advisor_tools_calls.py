@@ -11,7 +11,7 @@ import pytest
 from advisor.tools.calls import NOTHING, Call, calls_text, fault, first_json, in_order, read_calls
 from advisor.tools.declare import api_names, declared, declared_all
 from advisor.tools.schema import Bounds, bounded, calls_schema, turn_schema
-from advisor.tools.signature import signatures
+from advisor.tools.signature import example, signatures
 from backends.types import Tool
 
 
@@ -155,6 +155,15 @@ def test_tools_are_shown_by_signature_and_only_what_names_do_not_say_is_added() 
         "hotel.book(city: string, nights?: integer): Does hotel.book.",
     ]
     assert "root: {name: string, parts?: list of {name: string" in signatures([TREE])
+
+
+def test_an_example_call_shows_required_arguments_or_the_first() -> None:
+    size, unit, tags = {"type": "integer"}, {"enum": ["C", "F"]}, {"type": "array"}
+    full = tool("f", {"x": {}, "n": size, "u": unit, "t": tags, "o": {"type": "object"}}, ("n", "u", "t", "o"))
+    assert example(full) == {"name": "f", "arguments": {"n": 0, "u": "C", "t": [], "o": {}}}
+    assert example(tool("g", {"a": {"type": ["string", "null"]}, "b": {}})) == {"name": "g", "arguments": {"a": "..."}}
+    assert example(tool("h")) == {"name": "h", "arguments": {}}
+    assert example(TREE)["arguments"] == {"root": {}}
 
 
 def valid(schema: str, value: Any) -> bool:

@@ -77,7 +77,20 @@ async def test_models_that_reason_get_room_for_it() -> None:
         await ask(server, ASK, model="gpt-6-luna")
         await ask(server, ASK, model="gpt-6-luna", reasoning_tokens=10)
         await ask(server, ASK, model="gpt-4.1-mini")
-    assert [body["max_tokens"] for body in server.bodies] == [256 + 4096, 266, 256]
+        await ask(server, ASK, model="openai/gpt-oss-20b")
+        await ask(server, ASK, model="gpt-5-chat-latest")
+    assert [body["max_tokens"] for body in server.bodies] == [256 + 4096, 266, 256, 256 + 4096, 256]
+
+
+async def test_a_limit_that_is_too_large_is_one_error_and_not_an_endless_search() -> None:
+    def fault(number: int, body: Json) -> Fault:
+        name = "max_tokens" if "max_tokens" in body else "max_completion_tokens"
+        return error(400, f"{name} is too large: 256. This model supports at most 16.", param=name)
+
+    async with Server(fault=fault) as server:
+        with pytest.raises(RequestError, match="max_tokens is too large"):
+            await ask(server, ASK)
+    assert len(server.bodies) == 3
 
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "", "arguments": '{"word": "plum"}'}}
@@ -284,6 +297,22 @@ async def test_tools_that_are_refused_are_remembered_and_the_request_fails() -> 
         assert not chat_of(server, model="other", tools=False).native_tools
 
 
+async def test_a_server_that_passes_over_tools_is_found_out_where_a_call_is_a_must() -> None:
+    tools = (Tool("look_up", "", '{"type": "object"}'),)
+    async with Server(answer=lambda body: "I would look it up.") as server:
+        chat = chat_of(server)
+        await chat.complete(replace(ASK, tools=tools))
+        assert chat.native_tools
+        server.finish = lambda body: "length"
+        await chat.complete(replace(ASK, tools=tools, tool_choice="required"))
+        assert chat.native_tools
+        server.finish = lambda body: "stop"
+        answer = await chat.complete(replace(ASK, tools=tools, tool_choice="required"))
+        await chat.aclose()
+    assert answer.text == "I would look it up."
+    assert not chat.native_tools
+
+
 async def test_a_limit_that_is_ignored_is_given_by_its_other_name() -> None:
     def answer(body: Json) -> str:
         return "word " * min(2000, body.get("max_completion_tokens", 2000) - 1)
@@ -366,3 +395,14 @@ async def test_probabilities_never_exceed_one() -> None:
         answer = await ask(server, replace(ASK, logprobs=True))
     assert answer.logprob is not None
     assert math.exp(answer.logprob) <= 1.0
+
+
+async def test_many_requests_at_once_are_spread_over_several_pools() -> None:
+    async with Server(latency_seconds=0.05) as server:
+        chat = chat_of(server)
+        await chat.complete(ASK)
+        assert chat._connection is not None
+        assert len(chat._connection._clients._open) == 1
+        await asyncio.gather(*(chat.complete(ASK) for _ in range(60)))
+        assert len(chat._connection._clients._open) == 4
+        await chat.aclose()

@@ -97,6 +97,7 @@ WRONG = {
     "per token": (lambda text: [[1.0, 2.0], [3.0, 4.0]], "start its server with pooling"),
     "no length": (lambda text: [0.0, 0.0], "without length"),
     "not finite": (lambda text: [float("nan"), 1.0], "numbers that are none"),
+    "too large": (lambda text: [1e300, 1.0], "numbers that are none"),
     "two dimensions": (lambda text: [1.0] * (len(text) + 1), "different dimensions"),
     "no numbers": (lambda text: ["x"], "no embedding"),
 }

@@ -7,10 +7,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from advisor.candidates import lineup
+from advisor.candidates import NOT_NAMED, Lineup, lineup
 from advisor.resolution import resolution
 from advisor.scenario.load import load_scenario
-from advisor.scenario.model import Overrides
+from advisor.scenario.model import Overrides, Scenario
 
 
 def show_check(console: Console, path: Path, overrides: Overrides, quiet: bool) -> None:
@@ -27,10 +27,19 @@ def show_check(console: Console, path: Path, overrides: Overrides, quiet: bool) 
         f"  goal: {scenario.scorer_name} of at least {goal.target:g} at {goal.confidence:.0%} confidence",
         *(f"  candidate: {one.id} ({one.technique.summary})" for one in found.prompting),
         *(f"  if needed: {one.id} ({one.technique.summary})" for one in found.tuning),
-        *(f"  why: {one.technique}, {one.reason}" for one in found.chosen),
-        *(f"  left out: {one.technique}, {one.reason}" for one in found.left_out),
+        *_choice(scenario, found),
         f"  power: {resolution(scenario, found)}",
         *(f"  note: {warning}" for warning in scenario.warnings),
     ]
     for line in lines:
         console.print(Text(line), soft_wrap=True)
+
+
+def _choice(scenario: Scenario, found: Lineup) -> list[str]:
+    """Why each technique is in or out, where the choice was left to us; else what could not be used as asked for."""
+    if scenario.techniques is None:
+        return [
+            *(f"  in: {one.technique}, because {one.reason}" for one in found.chosen),
+            *(f"  out: {one.technique}, because {one.reason}" for one in found.left_out),
+        ]
+    return [f"  out: {one.technique}, because {one.reason}" for one in found.left_out if one.reason != NOT_NAMED]

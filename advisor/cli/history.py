@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from advisor.goal import Goal
 from advisor.report.files import read_report, write_report
+from advisor.report.html.evidence import gather
+from advisor.scenario.load import load_scenario
+from advisor.scenario.model import Overrides, Scenario
 from advisor.workspace import Workspace
-from backends.errors import InputError, Problem
+from backends.errors import AdvisorError, InputError, Problem
 from evals.cache import store_path
-from evals.store import Store
+from evals.store import RunRow, Store
 
 
 def _open(workspace: Path) -> Store:
@@ -49,8 +53,30 @@ def show_runs(console: Console, workspace: Path) -> list[dict[str, Any]]:
 
 def rewrite_report(workspace: Path, run_id: str) -> tuple[dict[str, Any], Path]:
     """Read the report object of a run and write its other forms again."""
+    place = Workspace(workspace)
     with _open(workspace) as store:
         row = store.run(run_id)
-    place = Workspace(workspace)
-    report = read_report(place, row.id)
-    return report, write_report(place, report)
+        report = read_report(place, row.id)
+        evidence = gather(store, row.id, Goal(**report["goal"]), _as_it_was(row, place.run_folder(row.id)))
+        return report, write_report(place, report, evidence)
+
+
+def _as_it_was(row: RunRow, folder: Path) -> Scenario | None:
+    """The scenario of a run, from where it lay or from the run's frozen copy; None when neither is what was run."""
+    file = Path(row.scenario_file)
+    for path in (file, folder / "scenario" / file.name):
+        try:
+            scenario = load_scenario(path, _overrides(row))
+        except (AdvisorError, OSError):
+            continue
+        if scenario.hash == row.scenario_hash:
+            return scenario
+    return None
+
+
+def _overrides(row: RunRow) -> Overrides:
+    known = {one.name for one in fields(Overrides)}
+    kept: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in row.options.items() if name in known
+    }
+    return Overrides(**kept)

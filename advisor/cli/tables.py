@@ -45,7 +45,8 @@ def show_report(console: Console, report: Mapping[str, Any], folder: Path, quiet
         for line in lines:
             console.print(Text.assemble((f"{title}: ", "bold"), line), soft_wrap=True)
     console.print(Text(_spending(report), style="dim"), soft_wrap=True)
-    console.print(Text(f"Report: {folder / 'report.md'} and report.json", style="dim"), soft_wrap=True)
+    files = f"Report: {folder / 'report.html'}, also as .md, .json and junit.xml"
+    console.print(Text(files, style="dim"), soft_wrap=True)
 
 
 def short_names(candidates: Iterable[str]) -> dict[str, str]:

@@ -7,16 +7,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from advisor.report.html.evidence import Evidence
+from advisor.report.html.page import page
+from advisor.report.junit import junit
 from advisor.report.markdown import markdown
 from advisor.workspace import Workspace
 from backends.errors import InputError, Problem
 
 
-def write_report(workspace: Workspace, report: Mapping[str, Any]) -> Path:
-    """Write report.json and report.md into the run's folder; returns the folder. Raises WorkspaceError."""
+def write_report(workspace: Workspace, report: Mapping[str, Any], evidence: Evidence) -> Path:
+    """Write report.json, .md and .html and junit.xml into the run's folder; returns the folder. Raises WorkspaceError.
+
+    The object comes first: whatever happens to the other forms, they can be written again from it.
+    """
     folder = workspace.run_folder(report["run_id"])
     workspace.write(folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     workspace.write(folder / "report.md", markdown(report))
+    workspace.write(folder / "junit.xml", junit(report))
+    workspace.write(folder / "report.html", page(report, evidence))
     return folder
 
 

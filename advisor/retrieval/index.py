@@ -22,6 +22,7 @@ from backends.types import FloatArray
 
 _FORMAT = 1
 _MANIFEST, _CHUNKS, _WORDS = "manifest.json", "chunks.jsonl", "words"
+_WORDS_LEAF, _VECTORS_LEAF = "advisor.retrieval.bm25", "advisor.retrieval.vectors"
 _REMEDY = "Delete the folder; the next run builds it again."
 
 
@@ -57,6 +58,10 @@ class Index:
 
         Chunks that another index of the same embedder in `parent` holds are not embedded again.
         """
+        # Before anything is opened: a package that is missing must not look like a damaged index.
+        word_index = require(_WORDS_LEAF, "rag").WordIndex
+        if dense:
+            require(_VECTORS_LEAF, "rag")
         embedder = models.embedder_fingerprint if dense else ""
         folder = parent / _name(chunks, embedder)
         try:
@@ -65,29 +70,32 @@ class Index:
             # Absent, or damaged: either way it is made again.
             shutil.rmtree(folder, ignore_errors=True)
         texts = [chunk.indexed for chunk in chunks]
-        words = require("advisor.retrieval.bm25", "rag").WordIndex.of(texts)
         vectors = await _embedded(texts, models, parent, embedder) if dense else None
-        built = cls(tuple(chunks), words, vectors, embedder)
         parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=".part-", dir=parent))
-        built.save(unfinished)
         try:
+            cls(tuple(chunks), word_index.of(texts), vectors, embedder).save(unfinished)
             unfinished.rename(folder)
-        except OSError:  # another fit was first
-            shutil.rmtree(unfinished)
+        except OSError:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            # Another fit may have been first; a full disk is the caller's to explain.
+            if not folder.is_dir():
+                raise
         return cls.load(folder)
 
     def check(self, embedder: str) -> None:
         """Raise InputError when the vectors are of another embedding model than `embedder` (a fingerprint)."""
         if self.vectors is not None and embedder and embedder != self.embedder:
-            raise InputError(
-                Problem(
-                    "embedder",
-                    f"the index of the documents was built with another embedding model or version "
-                    f"({self.embedder[:12]}) than the one that is open ({embedder[:12]}).",
-                    "Use the embedder it was built with, or run the scenario anew to build another index.",
-                )
-            )
+            what = f"of another embedding model or version ({self.embedder[:12]}) than the one in use ({embedder[:12]})"
+            raise _mismatch(what)
+
+    def nearest(self, vector: FloatArray, k: int) -> list[int]:
+        """Positions of the chunks nearest in meaning, nearest first. Raises InputError for another dimension."""
+        if self.vectors is None:
+            return []
+        if len(vector) != self.vectors.dimension:
+            raise _mismatch(f"of {self.vectors.dimension} dimensions, and the embedding model gives {len(vector)}")
+        return [int(position) for position in self.vectors.nearest(vector[np.newaxis], k)[0] if position >= 0]
 
     def save(self, folder: Path) -> None:
         """Write everything `load` needs into an existing folder."""
@@ -106,16 +114,21 @@ class Index:
         try:
             manifest = _manifest(folder)
             chunks = tuple(_chunks(folder))
-            words = require("advisor.retrieval.bm25", "rag").WordIndex.load(folder / _WORDS)
+            words = require(_WORDS_LEAF, "rag").WordIndex.load(folder / _WORDS)
             vectors = None
             if manifest["embedder"]:
-                vectors = require("advisor.retrieval.vectors", "rag").VectorIndex.load(folder)
+                vectors = require(_VECTORS_LEAF, "rag").VectorIndex.load(folder)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(Problem(str(folder), f"the index cannot be read: {error}.", _REMEDY)) from error
         held = len(chunks) if vectors is None else vectors.n
         if not len(chunks) == manifest["chunks"] == held or (vectors and vectors.dimension != manifest["dimension"]):
             raise InputError(Problem(str(folder), "the parts of the index do not belong together.", _REMEDY))
         return cls(chunks, words, vectors, manifest["embedder"])
+
+
+def _mismatch(what: str) -> InputError:
+    remedy = "Use the embedder it was built with, or run the scenario anew to build another index."
+    return InputError(Problem("embedder", f"the index of the documents holds vectors {what}.", remedy))
 
 
 def _name(chunks: Iterable[Chunk], embedder: str) -> str:
@@ -150,7 +163,7 @@ async def _embedded(texts: Sequence[str], models: Meter, parent: Path, embedder:
             fresh = await models.embed(missing)
         known.update(zip(missing, fresh, strict=True))
     rows = np.stack([known[text] for text in texts])
-    vectors: _Vectors = require("advisor.retrieval.vectors", "rag").VectorIndex.of(rows)
+    vectors: _Vectors = require(_VECTORS_LEAF, "rag").VectorIndex.of(rows)
     return vectors
 
 

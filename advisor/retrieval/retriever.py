@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-import numpy as np
-
 from advisor.retrieval.chunks import Chunk, split
 from advisor.retrieval.fusion import reciprocal_rank_fusion
 from advisor.retrieval.index import Index
@@ -137,9 +135,8 @@ class Retriever:
         if share < 1:
             rankings.append([int(position) for position in self._index.words.nearest(query, _DEPTH)])
             weights.append(1 - share)
-        if vector is not None and self._index.vectors is not None:
-            found = self._index.vectors.nearest(vector[np.newaxis], _DEPTH)[0]
-            rankings.append([int(position) for position in found if position >= 0])
+        if vector is not None:
+            rankings.append(self._index.nearest(vector, _DEPTH))
             weights.append(share)
         return reciprocal_rank_fusion(rankings, weights)
 

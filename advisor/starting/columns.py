@@ -10,21 +10,26 @@ from typing import Any
 from advisor.starting.draft import Guess, refuse
 from evals.data import Row, as_text
 
-_IDS = "id _id uuid guid key index idx row_id sample_id example_id question_id ticket_id message_id unnamed_0".split()
+_IDS = (
+    *("id", "_id", "uuid", "guid", "key", "index", "idx", "row_id", "sample_id", "example_id", "question_id"),
+    *("ticket_id", "message_id", "unnamed_0"),
+)
 _INPUTS = (
-    "input inputs text question query prompt utterance message sentence request problem instruction content body email"
-    " review tweet comment post source article document passage description title subject user"
-).split()
+    *("input", "inputs", "text", "question", "query", "prompt", "utterance", "message", "sentence", "request"),
+    *("problem", "instruction", "content", "body", "email", "review", "tweet", "comment", "post", "source", "article"),
+    *("document", "passage", "description", "title", "subject", "user"),
+)
 _TARGETS = (
-    "target label ideal expected expected_output expected_answer output answer answers completion response intent"
-    " category class reference ground_truth gold correct_answer solution target_text sentiment topic tag queue"
-    " summary translation sql calls highlights labels"
-).split()
+    *("target", "label", "ideal", "expected", "expected_output", "expected_answer", "output", "answer", "answers"),
+    *("completion", "response", "intent", "category", "class", "reference", "ground_truth", "gold", "correct_answer"),
+    *("solution", "target_text", "sentiment", "topic", "tag", "queue", "summary", "translation", "sql", "calls"),
+    *("highlights", "labels"),
+)
 _GROUPS = (
-    "group cluster document_id doc_id doc customer customer_id user_id account_id conversation_id session_id session"
-    " thread_id patient_id article_id"
-).split()
-_SPLITS = "split fold subset partition set".split()
+    *("group", "cluster", "document_id", "doc_id", "doc", "customer", "customer_id", "user_id", "account_id"),
+    *("conversation_id", "session_id", "session", "thread_id", "patient_id", "article_id"),
+)
+_SPLITS = ("split", "fold", "subset", "partition", "set")
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -144,21 +149,19 @@ def _known(names: Iterable[str], columns: Mapping[str, _Column], where: str) -> 
 def _split(columns: Mapping[str, _Column]) -> str | None:
     """A column that says train, dev or test, and nothing else."""
     for column in columns.values():
-        if column.plain in _SPLITS and len(column.values) == column.rows:
-            if {value.lower() for value in column.values} <= set(SPLIT_NAMES) and column.distinct > 1:
-                return column.name
+        known = {value.lower() for value in column.values} <= set(SPLIT_NAMES)
+        if column.plain in _SPLITS and known and len(column.values) == column.rows and column.distinct > 1:
+            return column.name
     return None
 
 
 def _named(columns: Mapping[str, _Column], names: Sequence[str], taken: set[str]) -> _Column | None:
     """The first column that has one of the names, in the order of the names."""
-    free = {column.plain: column for name, column in reversed(columns.items()) if name not in taken}
+    free = {column.plain: column for name, column in reversed(list(columns.items())) if name not in taken}
     return next((free[name] for name in names if name in free), None)
 
 
-def _target(
-    columns: Mapping[str, _Column], taken: set[str], wished: str | None, where: str
-) -> tuple[str, str]:
+def _target(columns: Mapping[str, _Column], taken: set[str], wished: str | None, where: str) -> tuple[str, str]:
     if wished:
         return wished, "you said so"
     named = _named(columns, _TARGETS, taken)
@@ -224,7 +227,9 @@ def _guesses(roles: Roles, why_input: str, why_target: str, columns: Mapping[str
     if roles.group:
         distinct = columns[roles.group].distinct
         why = f"named like a cluster; {distinct} of them over {columns[roles.group].rows} rows"
-        check = "Rows of one group stay in one split and count as one draw. Remove `group` from the data if they do not."
+        check = (
+            "Rows of one group stay in one split and count as one draw. Remove `group` from the data if they do not."
+        )
         found.append(Guess("group", roles.group, why, check))
     if roles.split:
         found.append(Guess("split", roles.split, "it says train, dev or test of every row", ""))

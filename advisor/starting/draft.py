@@ -9,6 +9,9 @@ from typing import Any
 from backends.errors import InputError, Problem
 from evals.task import Sample, Split
 
+OWN_FIELDS = frozenset({"id", "input", "target", "group", "checks", "references"})
+"""Fields of our data that play a part; what a source calls so is not copied beside them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Guess:

@@ -66,7 +66,9 @@ def from_rows(parts: Mapping[Path, Sequence[Row]], kind: str, wishes: Wishes) ->
             examples.extend([example] if example else [])
             left_out.extend([] if example else [place])
     if not examples:
-        raise refuse(where, "no row has both an input and a target.", "Name the columns: --input-column, --target-column.")
+        raise refuse(
+            where, "no row has both an input and a target.", "Name the columns: --input-column, --target-column."
+        )
     lost = [f"{count(len(left_out), 'row')} without input or target, the first at {left_out[0]}."] if left_out else []
     measure = None
     if many:

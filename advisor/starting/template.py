@@ -74,7 +74,9 @@ def take_apart(messages: Messages, rows: Sequence[Mapping[str, Any]]) -> Asked:
     cut = _cut(user, wanted, system)
     if cut is not None:
         return Asked(_joined(system, cut), tuple(look_up(wanted[0], row) or "" for row in rows))
-    text = _PLACE.sub(lambda match: f"[{_short(match[1])}]" if match[1] in wanted else match[0], _joined(system, user) or "")
+    text = _PLACE.sub(
+        lambda match: f"[{_short(match[1])}]" if match[1] in wanted else match[0], _joined(system, user) or ""
+    )
     return Asked(text, tuple(_listed(wanted, row) for row in rows), renamed=True)
 
 
@@ -105,4 +107,4 @@ def _listed(names: Sequence[str], row: Mapping[str, Any]) -> str:
 
 
 def _short(expression: str) -> str:
-    return _STEP.findall(expression)[-1]
+    return str(_STEP.findall(expression)[-1])

@@ -94,9 +94,11 @@ class Technique(Protocol):
     """What it does, in half a sentence."""
     tunes: ClassVar[bool]
     """Whether fitting trains a model; such candidates wait until the ladder escalates."""
-    embeds: ClassVar[bool]
-    """Whether it asks for embeddings; the embedding model is opened only then."""
     fitted: ClassVar[type[Fitted]]
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it asks for embeddings; the embedding model is opened only then."""
 
     def unfit(self, task: Task) -> str | None:
         """Why this technique cannot be used on the task, or None."""

@@ -174,7 +174,7 @@ class Cascade(Technique):
             raise ValueError(f"threshold is {self.threshold:g}, but certainties lie between 0 and 1")
 
     @property
-    def embeds(self) -> bool:  # type: ignore[override]  # depends on the parts, unlike other techniques'
+    def embeds(self) -> bool:
         """Whether one of the parts asks for embeddings."""
         return any(part.embeds for part in self._parts)
 

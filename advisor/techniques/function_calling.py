@@ -241,7 +241,7 @@ class FunctionCalling(Technique):
             raise ValueError(f"tool_seconds is {self.tool_seconds}, but calls take time")
 
     @property
-    def embeds(self) -> bool:  # type: ignore[override]  # depends on k, unlike other techniques'
+    def embeds(self) -> bool:
         """Whether worked calls are shown, which are found by embedding."""
         return self.k != 0
 

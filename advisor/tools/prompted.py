@@ -11,17 +11,17 @@ from advisor.techniques.prompt import Prompt
 from advisor.tools.calls import NOTHING, calls_of, first_json, in_order, read_calls
 from advisor.tools.form import CALL_TOKENS, Turn, Worked
 from advisor.tools.schema import Bounds, calls_schema, turn_schema
-from advisor.tools.signature import signatures
+from advisor.tools.signature import example, signatures
 from backends.types import ChatRequest, ChatResponse, Message, Tool
 
-_CALL = '{"name": TOOL, "arguments": {NAME: VALUE}}'
 _CALLS_ONLY = (
-    f"Answer with a JSON list of the calls to make: [{_CALL}]. Leave out arguments that the input does not give."
+    'Answer with a JSON list of the calls to make: [{"name": TOOL, "arguments": {NAME: VALUE}}]. '
+    "Leave out arguments that the input does not give."
 )
 _NO_CALL = " The list is empty, [], when no tool fits."
 _LOOP = (
-    f'Answer with JSON: {{"calls": [{_CALL}]}} to have tools called, whose results you are then told, '
-    'or {"answer": ANSWER} when you know the answer.'
+    'To have tools called, write {{"calls": {calls}}}; you are then told their results. '
+    'When you know the answer, write {{"answer": "..."}}.'
 )
 _ANSWER_NOW = "No more calls can be made: give the answer."
 
@@ -39,9 +39,7 @@ class PromptedForm:
 
     def opening(self, text: str, worked: Sequence[Worked] = ()) -> tuple[Message, ...]:
         """Instructions with the tools, worked calls, the input."""
-        calls_only = _CALLS_ONLY if self.bounds.fewest_calls else _CALLS_ONLY + _NO_CALL
-        how = _LOOP if self.executed else calls_only
-        system = f"{self.prompt.instructions}\n\nTools:\n{signatures(self.tools)}\n\n{how}"
+        system = f"{self.prompt.instructions}\n\nTools:\n{signatures(self.tools)}\n\n{self._how()}"
         messages = [Message("system", system)]
         for shown in worked:
             messages += [Message("user", shown.input), Message("assistant", self._written(shown))]
@@ -73,6 +71,12 @@ class PromptedForm:
         told = [f"{n}. {call['name']}: {text}" for n, (call, text) in enumerate(zip(calls, results, strict=True), 1)]
         said = "\n".join(["Results of the calls:", *told, *([_ANSWER_NOW] if final else [])])
         return (*messages, Message("assistant", _json({"calls": calls})), Message("user", said))
+
+    def _how(self) -> str:
+        if self.executed:
+            return _LOOP.format(calls=_json([example(self.tools[0])]))
+        # No example of a call here: it would draw a small model to the tool it shows.
+        return _CALLS_ONLY + ("" if self.bounds.fewest_calls else _NO_CALL)
 
     def _written(self, shown: Worked) -> str:
         return _json([in_order(call, self.tools) for call in shown.calls])

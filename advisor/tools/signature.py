@@ -78,5 +78,23 @@ def _followed(schema: Any, root: Mapping[str, Any]) -> Any:
     return found
 
 
+def example(tool: Tool) -> dict[str, Any]:
+    """A call that shows the form and says nothing about values: small models take the words of a pattern for values."""
+    schema = parsed(tool)
+    properties = schema["properties"]
+    shown = [name for name in properties if name in (schema.get("required") or ())] or list(properties)[:1]
+    return {"name": tool.name, "arguments": {name: _blank(_followed(properties[name], schema)) for name in shown}}
+
+
+def _blank(schema: Any) -> Any:
+    if not isinstance(schema, Mapping):
+        return "..."
+    if schema.get("enum"):
+        return schema["enum"][0]
+    blanks: dict[str, Any] = {"integer": 0, "number": 0, "boolean": True, "array": [], "object": {}}
+    kind = schema.get("type")
+    return blanks.get(kind, "...") if isinstance(kind, str) else "..."
+
+
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)

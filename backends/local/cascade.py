@@ -85,7 +85,7 @@ class Cascade:
         chosen = torch.tensor(rows, dtype=torch.long, device=self._model.device)
         self._chains = [self._chains[i] for i in rows]
         self._lengths = [self._lengths[i] for i in rows]
-        self._block = [(keys[chosen], values[chosen]) for keys, values in self._block] if rows else []
+        self._block = [(k.index_select(0, chosen), v.index_select(0, chosen)) for k, v in self._block] if rows else []
 
     def _items(self, prompts: Sequence[tuple[int, ...]]) -> list[_Item]:
         """The prompts, with what they share computed, level by level."""
@@ -203,8 +203,16 @@ class _Held:
         keys[self.ragged.row, self.places] = key
         values[self.ragged.row, self.places] = value
         keys, values = (held[:, : self.mask.shape[-1]].transpose(1, 2) for held in (keys, values))
-        out, weight = attend(self.ragged.padded(query).transpose(1, 2), keys, values, scale, mask=self.mask)
-        return self.ragged.packed(out.transpose(1, 2)), self.ragged.packed(weight.transpose(1, 2))
+        # Heads that share a key head are folded into its queries, or kernels would read the keys again for each.
+        rows, new, shared = self.ragged.rows, self.ragged.longest, key.shape[1]
+        groups = query.shape[1] // shared
+        split = self.ragged.padded(query).view(rows, new, shared, groups, -1)
+        folded = split.permute(0, 2, 3, 1, 4).reshape(rows, shared, groups * new, -1)
+        mask = self.mask if new == 1 else self.mask.repeat(1, 1, groups, 1)
+        out, weight = attend(folded, keys, values, scale, mask=mask)
+        out = out.reshape(rows, shared, groups, new, -1).permute(0, 3, 1, 2, 4).flatten(2, 3)
+        weight = weight.reshape(rows, shared, groups, new).permute(0, 3, 1, 2).flatten(2, 3)
+        return self.ragged.packed(out), self.ragged.packed(weight)
 
 
 def _length(chain: Chain) -> int:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from backends.errors import RequestError
-from backends.local.batches import Limits
+from backends.local.batches import Limits, shared_prefix
 from backends.local.catalog import Place
 from backends.local.constrain import schema_grammar
 from backends.local.decoder import Answer, Batch, Decoder, Job
@@ -103,12 +103,13 @@ class Engine:
 
     def has_room(self, batch: Batch, group: Sequence[Job]) -> bool:
         """Whether the group may start beside what runs."""
-        running = batch.jobs
-        if not running:
+        if not batch.jobs:
             return True
-        both = [*running, *group]
-        held = len(both) * max(len(job.ids) + job.limit for job in both)
-        return self.decoder.cascades and len(both) <= self.limits.rows and held <= self.limits.held_tokens
+        both = [*batch.jobs, *group]
+        if not self.decoder.cascades or len(both) > self.limits.rows:
+            return False
+        shared = shared_prefix([job.ids for job in both])
+        return len(both) * max(len(job.ids) - shared + job.limit for job in both) <= self.limits.held_tokens
 
     def _advance(self, batch: Batch, group: Sequence[Job]) -> bool:
         """Admit a group, or without one make a step; False when memory ran out."""

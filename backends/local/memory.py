@@ -45,9 +45,9 @@ def batch_limits(model: Any, *, joining: bool = False) -> Limits:
 
     Args:
         model: A decoder.
-        joining: Whether new rows join those that run, so that twice as many pay.
+        joining: Whether rows join those that run and share their prefix: then a step costs little more for many.
     """
-    rows = 64 if joining else 32
+    rows = 256 if joining else 32
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", None)
     if heads is None or not hasattr(config, "num_hidden_layers"):

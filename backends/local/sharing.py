@@ -17,6 +17,9 @@ from backends.local.rows import Rows
 _SHARED = 70
 """Enough tokens for a prefix that is computed once; fewer in a window that is too small."""
 
+_ROUNDING = 0.1
+"""Share of the logits' spread that half precision may change: the order of a sum alone makes 0.025 over 30 layers."""
+
 
 def ways(model: PreTrainedModel, prefixes: Prefixes) -> tuple[Callable[[], Rows], bool]:
     """The best way this model's rows can run together, and whether rows of different length can.
@@ -52,7 +55,5 @@ def is_harmless(model: Any, start: Callable[[], Rows]) -> bool:
         model(input_ids=torch.tensor([ids], device=model.device)).logits[0, -1].float()
         for ids in (*prompts, *((*prompt, step) for prompt in prompts))
     ]
-    tolerance = 1e-3 if model.dtype == torch.float32 else 0.1
-    return all(
-        bool((one - both).abs().max() <= tolerance * one.std()) for one, both in zip(alone, together, strict=True)
-    )
+    tolerance = 1e-3 if model.dtype == torch.float32 else _ROUNDING
+    return all(float((one - both).std() / one.std()) <= tolerance for one, both in zip(alone, together, strict=True))

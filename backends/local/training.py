@@ -1,36 +1,37 @@
 """The training loop of local fine-tuning.
 
 Faster than a trainer because it leaves things out: rows of like length padded on the right need no attention mask
-under a causal model, logits are computed only where an answer is, the frozen weights may be bfloat16 while the
-adapter stays float32. Reproducible bit for bit on one CPU, also when it is interrupted and goes on.
+under a causal model, logits are computed only where an answer is, the frozen weights may be bfloat16 while what
+learns stays float32, and layers below the first that learns are computed once. Reproducible bit for bit on one CPU,
+also when it is interrupted and goes on.
 """
 
 from __future__ import annotations
 
 import math
+import random
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 from peft.helpers import disable_input_dtype_casting
-from torch.nn import functional
+from torch import nn
 
 from backends.errors import InputError, Problem
 from backends.local import checkpoint
+from backends.local.adapters import trainable
 from backends.local.checkpoint import Standing, Tensors
 from backends.local.examples import Example, batches, by_tokens
-from backends.local.quiet import peft_quiet
+from backends.local.frozen import Frozen
+from backends.local.loss import PART_TOKENS, mean_loss, summed_loss
 from backends.local.recipe import Recipe
+from backends.local.short_attention import short_attention
 from backends.types import TuneObserver, TuneProgress
-
-_PART_TOKENS = 2048
-"""Padded tokens of one forward and backward pass; a larger batch is summed over several, which bounds the memory."""
 
 _CLIP = 1.0
 _LOSS_ENTRIES = 50
@@ -43,7 +44,7 @@ class Stopped(Exception):
 
 @dataclass(slots=True)
 class Training:
-    """One run of the loop over a model whose adapter it trains."""
+    """One run of the loop over a model of which some parameters learn."""
 
     model: Any
     recipe: Recipe
@@ -53,10 +54,14 @@ class Training:
     folder: Path
     key: str
     """Names the job; a checkpoint of another job is not continued."""
+    mixed: bool = False
+    """Whether float32 weights meet bfloat16 ones, so that autocast must choose the precision of products."""
+    frozen: Frozen | None = None
+    """What enters the first layer that learns, when it has been computed beforehand."""
 
     def run(self, observe: TuneObserver | None, stop: threading.Event) -> Standing:
-        """Train to the end and leave the best epoch's adapter in the model."""
-        recipe, parameters = self.recipe, _trainable(self.model)
+        """Train to the end and leave the best epoch's parameters in the model."""
+        recipe, parameters = self.recipe, trainable(self.model)
         assert recipe.batch_size is not None
         assert recipe.epochs is not None
         assert recipe.learning_rate is not None
@@ -73,7 +78,7 @@ class Training:
                     raise Stopped
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.learning_rate * schedule(standing.step, steps, recipe.warmup)
-                recent.append(self._step(batch, parameters, optimizer))
+                recent.append(self._step(batch, parameters, optimizer, standing.step))
                 standing.step += 1
                 if standing.step % every == 0 or standing.step == (epoch + 1) * per_epoch:
                     standing.losses.append((standing.step, sum(recent) / len(recent)))
@@ -86,14 +91,23 @@ class Training:
         _restore(parameters, best)
         return standing
 
-    def _step(self, batch: Sequence[Example], parameters: Tensors, optimizer: torch.optim.Optimizer) -> float:
+    def loss(self, examples: Sequence[Example]) -> torch.Tensor:
+        """Cross entropy summed over the answer tokens, by the shortest way to it."""
+        fed = nullcontext() if self.frozen is None else self.frozen.feed(examples)
+        with fed, precision(self.model, mixed=self.mixed), short_attention(self.model):
+            return summed_loss(self.model, examples)
+
+    def _step(
+        self, batch: Sequence[Example], parameters: Tensors, optimizer: torch.optim.Optimizer, step: int
+    ) -> float:
         """One step on the mean loss per answer token of the batch."""
         answers = sum(example.answer for example in batch)
         total = 0.0
-        for part in by_tokens(batch, _PART_TOKENS):
-            loss = summed_loss(self.model, part) / answers
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
+        with self._dropping(step):
+            for part in by_tokens(batch, PART_TOKENS):
+                loss = self.loss(part) / answers
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.item()
         if not math.isfinite(total):
             raise InputError(
                 Problem(
@@ -102,15 +116,33 @@ class Training:
                     "Use a lower one, or dtype: float32.",
                 )
             )
-        torch.nn.utils.clip_grad_norm_(parameters.values(), _CLIP)
+        nn.utils.clip_grad_norm_(parameters.values(), _CLIP)
         optimizer.step()
         optimizer.zero_grad()
         return total
 
+    @contextmanager
+    def _dropping(self, step: int) -> Iterator[None]:
+        """Inside, the adapter drops inputs at random, by numbers of this step alone: a resumed run draws them too."""
+        if not self.recipe.dropout:
+            yield
+            return
+        layers = [module for name, module in self.model.named_modules() if ".lora_dropout." in name]
+        device = self.model.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(random.Random(f"{self.seed}/dropout/{step}").getrandbits(63))
+            for layer in layers:
+                layer.train()
+            try:
+                yield
+            finally:
+                for layer in layers:
+                    layer.eval()
+
     def _end_epoch(self, standing: Standing, best: Tensors, parameters: Tensors) -> Tensors:
-        """Measure on dev and return the adapter of the best epoch so far (the last one without dev)."""
+        """Measure on dev and return the parameters of the best epoch so far (the last one without dev)."""
         if self.dev:
-            loss = dev_loss(self.model, self.dev)
+            loss = mean_loss(self.loss, self.dev)
             better = all(loss < former for _, former in standing.dev_losses)
             standing.dev_losses.append((standing.epoch, loss))
             if not better:
@@ -154,22 +186,14 @@ class _Clock:
         self._observe(TuneProgress(step, self._steps, loss, each * (self._steps - step)))
 
 
-def with_adapter(model: Any, recipe: Recipe, seed: int) -> Any:
-    """The model with a fresh adapter on all linear layers, by its own random numbers; the weights are frozen."""
-    assert recipe.alpha is not None
-    config = LoraConfig(
-        r=recipe.rank, lora_alpha=recipe.alpha, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM"
-    )
-    # peft draws from torch's global generator; what it draws is replaced below.
-    with peft_quiet(), torch.random.fork_rng(devices=[]):
-        tuned = get_peft_model(model, config)
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in _trainable(tuned).items():
-        if "lora_A" in name:
-            start = torch.empty(parameter.shape)
-            torch.nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=generator)
-            parameter.data.copy_(start)
-    return tuned.eval()
+@contextmanager
+def precision(model: Any, *, mixed: bool) -> Iterator[None]:
+    """With `mixed`, compute products in bfloat16 instead of widening every activation to the float32 weights."""
+    if not mixed:
+        yield
+        return
+    with disable_input_dtype_casting(model), torch.autocast(model.device.type, dtype=torch.bfloat16):
+        yield
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:
@@ -178,42 +202,6 @@ def schedule(step: int, steps: int, warmup: float) -> float:
     if step < rising:
         return (step + 1) / rising
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
-
-
-def summed_loss(model: Any, examples: Sequence[Example]) -> torch.Tensor:
-    """Cross entropy summed over the answer tokens of some examples."""
-    longest = max(len(example.ids) for example in examples)
-    ids = torch.zeros(len(examples), longest, dtype=torch.long)
-    asked = torch.zeros(len(examples), longest, dtype=torch.bool)
-    for row, example in enumerate(examples):
-        size = len(example.ids)
-        ids[row, :size] = torch.tensor(example.ids)
-        # The logits at one position predict the token at the next.
-        asked[row, size - example.answer - 1 : size - 1] = True
-    answers = ids[asked.roll(1, dims=1)].to(model.device)
-    with _fast_adapter(model):
-        logits = model(input_ids=ids.to(model.device), use_cache=False, logits_to_keep=asked.to(model.device)).logits
-    return functional.cross_entropy(logits.float(), answers, reduction="sum")
-
-
-@torch.inference_mode()
-def dev_loss(model: Any, examples: Sequence[Example]) -> float:
-    """Loss per answer token."""
-    total = sum(float(summed_loss(model, part)) for part in by_tokens(examples, _PART_TOKENS))
-    return total / sum(example.answer for example in examples)
-
-
-def _fast_adapter(model: Any) -> AbstractContextManager[Any]:
-    """Over bfloat16 weights, compute the float32 adapter in bfloat16 instead of widening every activation."""
-    stack = ExitStack()
-    if model.base_model.model.dtype == torch.bfloat16:
-        stack.enter_context(disable_input_dtype_casting(model))
-        stack.enter_context(torch.autocast(model.device.type, dtype=torch.bfloat16))
-    return stack
-
-
-def _trainable(model: Any) -> Tensors:
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def _state(parameters: Tensors, optimizer: torch.optim.Optimizer) -> dict[str, Tensors]:

@@ -68,6 +68,7 @@ def _ordered(root: Node, lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
         if isinstance(found, int):
             yield found, lengths[found] - shared
             continue
-        # The last comes first from the stack. Children were found in the order of their tokens, backwards.
+        # The last comes first from the stack. What was found came from a stack too, by tokens and backwards, so that
+        # the order of arrival does not matter.
         waiting += [(child, child.shared) for child in found.children]
-        waiting += [(i, found.shared) for i in sorted(found.rows, key=lambda i: (lengths[i], i), reverse=True)]
+        waiting += [(i, found.shared) for i in sorted(found.rows, key=lengths.__getitem__, reverse=True)]

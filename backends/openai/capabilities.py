@@ -99,8 +99,10 @@ class Search:
         self._guess = frozenset()
         named = blamed(failure, sent)
         if named is not None:
+            # Sent and blamed again: there is nothing to put in its place.
+            is_new = named not in self._named
             self._named |= {named}
-            return True
+            return is_new
         for feature in sent:
             if feature in _OPTIONAL and feature not in self._guessed:
                 self._guessed.add(feature)

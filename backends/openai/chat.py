@@ -137,7 +137,7 @@ class OpenAIChat:
             raise BilledError(f"{self._name} answered something that is no chat completion", spent) from None
         usage = self._usage(request, answer)
         usage = replace(usage, cost_usd=self._cost(usage, answer.written_tokens)) + self._priced(lost)
-        self._check_limit(sent, answer)
+        self._find_ignored(request, sent, answer)
         text = self._text(request, sent, answer, usage)
         logprob = _logprob(answer, sent, text) if request.logprobs else None
         return ChatResponse(text, usage, reply.seconds, answer.finish_reason, answer.tool_calls, logprob)
@@ -163,12 +163,15 @@ class OpenAIChat:
             self._memory.learn(frozenset({sent.form.feature, "json_schema"}))
         return text if found is None else found
 
-    def _check_limit(self, sent: wire.Sent, answer: wire.Answer) -> None:
-        """Some servers ignore the parameter that limits the answer: the other one is used from then on."""
+    def _find_ignored(self, request: ChatRequest, sent: wire.Sent, answer: wire.Answer) -> None:
+        """Some servers pass over what they do not know: the limit of an answer (it has another name), or tools."""
         name = wire.limit_name(self._endpoint, self._memory.refused)
         limit = sent.body.get(name)
         if answer.usage is not None and isinstance(limit, int) and answer.usage.output_tokens > limit:
             self._memory.learn(frozenset({name}))
+        must_call = "tool_choice" in sent.features and request.tool_choice == "required"
+        if must_call and not answer.tool_calls and answer.finish_reason == "stop" and not answer.is_refusal:
+            self._memory.learn(frozenset({"tools"}))
 
     def _usage(self, request: ChatRequest, answer: wire.Answer) -> Usage:
         if answer.usage is not None and (answer.usage.output_tokens or not answer.text):

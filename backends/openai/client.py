@@ -19,14 +19,14 @@ from backends.errors import BackendUnavailable, RequestError
 from backends.openai.endpoints import Endpoint
 from backends.openai.failures import Failure, Kind, failed, failed_within, no_json
 from backends.openai.limits import Limiter
+from backends.openai.pools import Clients
 from backends.openai.redact import redact
 from backends.openai.retries import Policy, asked_delay, exhausted_delay
 
-_CONNECT_SECONDS = 10.0
 _OUTAGE = 8
 """So many requests in a row given up is an outage, not bad luck."""
-_FATAL_ATTEMPTS = 6
-"""Attempts before a failure counts as fatal for an endpoint that has answered before."""
+_DOUBTS = 6
+"""Attempts before a doubtful failure stops the run, where the endpoint has answered before; else it is the second."""
 
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError, ssl.SSLError)
 
@@ -68,7 +68,7 @@ class Connection:
         self._endpoint = endpoint
         self._policy = policy
         self._key = endpoint.key()
-        self._client = _client(endpoint, self._key)
+        self._clients = Clients(endpoint, self._key)
         self._rng = random.Random(f"{endpoint.base_url}:retries")
         self.limiter = Limiter(endpoint.settings.max_concurrency)
         self.users = 0
@@ -96,7 +96,7 @@ class Connection:
     async def aclose(self) -> None:
         """Close all connections."""
         self.limiter.close()
-        await self._client.close()
+        await self._clients.aclose()
 
     def _settle(self, failures: list[Failure], lost: int) -> None:
         """Raise when there is no point in another attempt."""
@@ -105,8 +105,8 @@ class Connection:
             raise Refused(last, lost)
         if last.kind is Kind.BAD:
             raise GaveUp(last.text, lost)
-        fatal = sum(failure.kind is Kind.FATAL for failure in failures)
-        if fatal and fatal >= (_FATAL_ATTEMPTS if self._has_answered else 2):
+        doubts = sum(failure.kind is Kind.DOUBTFUL for failure in failures)
+        if last.kind is Kind.FATAL or doubts >= (_DOUBTS if self._has_answered else 2):
             raise BackendUnavailable(last.text)
         if last.wait_seconds is not None and last.wait_seconds > self._policy.patience_seconds:
             raise BackendUnavailable(
@@ -125,9 +125,10 @@ class Connection:
 
     async def _attempt(self, path: str, body: Body) -> Reply | Failure:
         async with self.limiter.slot():
+            client = self._clients.next(self.limiter.active)
             try:
                 async with asyncio.timeout(self._endpoint.settings.timeout_seconds):
-                    response = await self._client.post(path, cast_to=httpx2.Response, body=body)
+                    response = await client.post(path, cast_to=httpx2.Response, body=body)
             except (openai.APIError, TimeoutError) as error:
                 failure = self._clean(self._failure(error))
             except UnicodeEncodeError:
@@ -167,7 +168,7 @@ class Connection:
         ):
             return Failure(Kind.LOST, f"{url} gave no answer within {self._endpoint.settings.timeout_seconds:g} s.")
         if isinstance(cause, _NEVER_SENT):
-            return Failure(Kind.FATAL, _unreachable(self._endpoint, cause))
+            return Failure(Kind.DOUBTFUL, _unreachable(self._endpoint, cause))
         return Failure(Kind.LOST, f"{url} cut the connection before the answer was complete.")
 
     def _status_failure(self, error: openai.APIStatusError) -> Failure:
@@ -176,8 +177,11 @@ class Connection:
         with contextlib.suppress(ValueError):
             body = json.loads(response.content)
         found = failed(response.status_code, body, self._endpoint.base_url, self._endpoint.key_env)
-        if found.kind is Kind.REFUSED and response.headers.get("x-should-retry") == "true":
+        should = response.headers.get("x-should-retry")
+        if found.kind is Kind.REFUSED and should == "true":
             found = replace(found, kind=Kind.BROKEN)
+        elif found.kind in {Kind.BUSY, Kind.BROKEN} and should == "false":
+            found = replace(found, kind=Kind.BAD)
         wait = asked_delay(response.headers)
         if wait is None and found.kind is Kind.BUSY:
             wait = exhausted_delay(response.headers)
@@ -193,24 +197,6 @@ class Connection:
 
     def _clean(self, failure: Failure) -> Failure:
         return replace(failure, text=redact(failure.text, self._key), said=redact(failure.said, self._key.lower()))
-
-
-def _client(endpoint: Endpoint, key: str) -> openai.AsyncOpenAI:
-    most = endpoint.settings.max_concurrency
-    http = httpx2.AsyncClient(
-        limits=httpx2.Limits(max_connections=most, max_keepalive_connections=most),
-        timeout=httpx2.Timeout(endpoint.settings.timeout_seconds, connect=_CONNECT_SECONDS, pool=None),
-        # A redirect would carry prompts to an address that nobody chose.
-        follow_redirects=False,
-        # A proxy cannot reach this machine's own loopback.
-        trust_env=not endpoint.is_loopback,
-    )
-    # Servers without keys want none; the SDK wants one.
-    client = openai.AsyncOpenAI(api_key=key or "none", base_url=endpoint.base_url, max_retries=0, http_client=http)
-    if not endpoint.is_openai:
-        # The SDK takes them from the environment; they are OpenAI's business only.
-        client.organization = client.project = client.admin_api_key = None
-    return client
 
 
 def _unreachable(endpoint: Endpoint, cause: BaseException) -> str:

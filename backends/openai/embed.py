@@ -186,4 +186,6 @@ def _batches(texts: Sequence[str]) -> list[list[str]]:
 def _vector(value: object) -> FloatArray:
     if isinstance(value, str):
         return np.frombuffer(base64.b64decode(value, validate=True), dtype="<f4").astype(np.float32)
-    return np.asarray(value, dtype=np.float32)
+    # A number too large becomes infinite here and is refused as one.
+    with np.errstate(over="ignore"):
+        return np.asarray(value, dtype=np.float32)

@@ -1,13 +1,14 @@
 """What went wrong with one attempt, and what follows from it: the one table of errors.
 
-| kind    | example                                | what follows                                                      |
-|---------|----------------------------------------|-------------------------------------------------------------------|
-| BUSY    | 429, 503                               | sent again after the wait asked for; fewer requests at once       |
-| BROKEN  | 500, an error in a 200, HTML           | sent again after a while                                          |
-| LOST    | timeout, connection cut                | may have been billed: sent again once, and counted in full        |
-| REFUSED | 400 for a parameter, a 500 that is one | sent again without what was refused, else the request has failed  |
-| BAD     | prompt too long, content filter        | the request has failed                                            |
-| FATAL   | wrong key, unknown model, no such host | the run stops; sent again where the endpoint answered before      |
+| kind     | example                                | what follows                                                     |
+|----------|----------------------------------------|------------------------------------------------------------------|
+| BUSY     | 429, 503                               | sent again after the wait asked for; fewer requests at once      |
+| BROKEN   | 500, an error in a 200                 | sent again after a while                                         |
+| LOST     | timeout, connection cut                | may have been billed: sent again once, and counted in full       |
+| REFUSED  | 400 for a parameter, a 500 that is one | sent again without what was refused, else the request has failed |
+| BAD      | prompt too long, content filter        | the request has failed                                           |
+| DOUBTFUL | wrong key, unknown model, no such host | the run stops, after some tries if the endpoint answered before  |
+| FATAL    | no credit left                         | the run stops                                                    |
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Kind(Enum):
     LOST = auto()
     REFUSED = auto()
     BAD = auto()
+    DOUBTFUL = auto()
     FATAL = auto()
 
 
@@ -88,12 +90,14 @@ _NO_MODEL = (
     r"|(unknown|no such|invalid) model"
 )
 _VALIDATION = (
-    r"validation|invalid|unsupported|not supported|not implemented|must be|should be|expected|unknown field|unexpected"
-    r"|unrecognized|literal_error|extra inputs|failed to parse|grammar"
+    r"validation|invalid[ _](request|parameter|value|type|schema|json|argument|field|grammar|input)|unsupported"
+    r"|not supported|not implemented|must be|should be|unknown (field|parameter|argument)|unrecognized|literal_error"
+    r"|unexpected (keyword|argument|field|parameter)|extra inputs|failed to parse|parse grammar"
 )
+"""What servers say of a request that they do not understand; not that something `unexpected` happened to them."""
 
 _TABLE = (
-    _rule(Kind.FATAL, {401}, "", "{url} refuses the key in {key}: {said} Check the key."),
+    _rule(Kind.DOUBTFUL, {401}, "", "{url} refuses the key in {key}: {said} Check the key."),
     _rule(
         Kind.FATAL,
         {402, 403, 429},
@@ -103,14 +107,14 @@ _TABLE = (
     _rule(Kind.BAD, {400, 413, 422, 500}, _TOO_LONG, "the prompt is too long for the model: {said}"),
     _rule(Kind.BAD, {400, 403, 422}, _FILTER, "the endpoint's content filter refused the request: {said}"),
     _rule(
-        Kind.FATAL,
+        Kind.DOUBTFUL,
         {400, 404},
         _NO_MODEL,
         "{url} has no such model: {said} Check the name, or whether the model was shut down.",
     ),
-    _rule(Kind.FATAL, {402, 403}, "", "{url} does not allow the request with the key in {key}: {said}"),
+    _rule(Kind.DOUBTFUL, {402, 403}, "", "{url} does not allow the request with the key in {key}: {said}"),
     _rule(
-        Kind.FATAL,
+        Kind.DOUBTFUL,
         {404, 405},
         "",
         "{url} has no such path: {said} Check base_url; most servers want it to end in /v1.",
@@ -161,7 +165,7 @@ def no_json(text: str, url: str) -> Failure:
     start = text.lstrip()[:200].lower()
     if start.startswith("<"):
         what = f"{url} answers with a web page and not with JSON. Check base_url; most servers want it to end in /v1."
-        return Failure(Kind.FATAL, what)
+        return Failure(Kind.DOUBTFUL, what)
     return Failure(Kind.LOST, f"{url} sent an answer that ends in the middle.")
 
 

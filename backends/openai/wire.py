@@ -13,7 +13,10 @@ from backends.openai.endpoints import Endpoint
 from backends.openai.forms import Form, extra_tokens, form_of
 from backends.types import ChatRequest, FinishReason, Message, ToolCall, Usage
 
-_REASONS = re.compile(r"(gpt-[5-9]|gpt-\d\d|gpt-oss|o\d)(?!.*chat)")
+_REASONS = re.compile(
+    r"(gpt-([5-9]|\d\d|oss)|o\d(-|$)|deepseek-r|qwq|magistral|gemini-(2\.5|[3-9])|grok-[4-9])(?!.*-chat)", re.IGNORECASE
+)
+"""Beginnings of names of models that reason before they answer, unless told otherwise."""
 _REASONING_TOKENS = 4096
 _NO_NAME = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_NAME = 64
@@ -52,7 +55,7 @@ def answer_limit(request: ChatRequest, endpoint: Endpoint, model: str) -> int:
     """Most tokens that the answer may have, what the form adds and what the model may reason included."""
     reasoning = endpoint.settings.reasoning_tokens
     if reasoning is None:
-        reasoning = _REASONING_TOKENS if _REASONS.match(model.removeprefix("ft:")) else 0
+        reasoning = _REASONING_TOKENS if _REASONS.match(model.removeprefix("ft:").rpartition("/")[2]) else 0
     has_form = request.choices or request.json_schema
     return request.max_tokens + reasoning + (extra_tokens(request) if has_form else 0)
 

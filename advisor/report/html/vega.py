@@ -100,9 +100,9 @@ def mark_at(value: float, text: str, axis: str = "x") -> list[Spec]:
     rows = [{"at": value, "text": text}]
     place = {"field": "at", "type": "quantitative"}
     rule = layer("rule", rows, {"color": TARGET, "strokeDash": [4, 3], "strokeWidth": 1.5}, **{axis: place})
-    ends: Spec = {"x": {"y": {"value": -6}}, "y": {"x": {"value": "width"}}}[axis]
-    turned = {"align": "center", "baseline": "bottom"} if axis == "x" else {"align": "right", "baseline": "bottom"}
-    label = layer("text", rows, {**turned, "color": TARGET, "dy": -3}, **{axis: place}, **ends, text=words("text"))
+    ends: Spec = {"y": {"value": -6}} if axis == "x" else {"x": {"value": "width"}}
+    look = {"align": "center" if axis == "x" else "right", "baseline": "bottom", "color": TARGET, "dy": -3}
+    label = layer("text", rows, look, **{axis: place}, **ends, text=words("text"))
     return [rule, label]
 
 

@@ -40,13 +40,10 @@ def climb(report: Mapping[str, Any], candidates: Sequence[Named], evidence: Evid
     if not paths or not evidence.order:
         return None
     edges = _boundaries(report, evidence)
-    asked = sum(path.counts[-1] for path in paths)
     return Figure(
         name="climb",
         title="The climb",
-        summary=f"Running mean score over the test samples asked, {asked:,} in all: "
-        + "; ".join(f"{path.one.short} {path.one.status} after {path.counts[-1]:,}" for path in paths)
-        + ".",
+        summary=_in_words(paths, len(candidates)),
         head=("candidate", "samples asked", "mean in the end", "status", "seconds of evaluation", "$ of evaluation"),
         rows=tuple(
             (
@@ -63,6 +60,15 @@ def climb(report: Mapping[str, Any], candidates: Sequence[Named], evidence: Evid
         key="Shaded: not decided yet; above it a candidate is certified, below it given up. " * bool(edges)
         + "Numbers are those of the candidates.",
     )
+
+
+def _in_words(paths: Sequence[Path], candidates: int) -> str:
+    asked = sum(path.counts[-1] for path in paths)
+    picked = next((path for path in paths if path.one.picked), None)
+    text = f"Running mean score over test samples: {asked:,} asked in all, of {len(paths)} of {candidates} candidates."
+    if picked is None:
+        return text
+    return f"{text} {picked.one.short} was {picked.one.status} after {picked.counts[-1]:,}."
 
 
 def _path(one: Named, evidence: Evidence) -> Path | None:

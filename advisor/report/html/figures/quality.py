@@ -13,7 +13,9 @@ from advisor.report.html.vega import Spec
 
 _WIDE = 20.0
 """Costs that differ by more than this factor are drawn on a logarithmic axis."""
-_HEIGHT = 250
+_HEIGHT = 280
+_ROOMY, _TALL_ROW = 450, 36
+"""Rows are this high in pictures at least this wide."""
 
 
 def scores(report: Mapping[str, Any], candidates: Sequence[Named]) -> Figure | None:
@@ -67,7 +69,7 @@ def _scores_in_words(goal: Mapping[str, Any], shown: Sequence[Named]) -> str:
 
 def _draw_scores(width: int, goal: Mapping[str, Any], shown: Sequence[Named]) -> Spec:
     names = [one.marked for one in shown]
-    rows = [{"name": one.marked, "value": _score(one), "colour": _colour(one), **_ends(one)} for one in shown]
+    rows = [_score_row(one) for one in shown]
     tested = [row for row, one in zip(rows, shown, strict=True) if one.tested]
     untested = [row for row, one in zip(rows, shown, strict=True) if not one.tested]
     target, margin = goal["target"], goal["margin"]
@@ -77,7 +79,7 @@ def _draw_scores(width: int, goal: Mapping[str, Any], shown: Sequence[Named]) ->
     band = [{"from": target, "to": min(1.0, target + margin)}]
     return vega.layered(
         width,
-        vega.ROW * len(names),
+        (vega.ROW if width < _ROOMY else _TALL_ROW) * len(names),
         vega.layer("rect", band, {"color": vega.TARGET, "opacity": 0.1}, x=vega.number("from"), x2={"field": "to"}),
         *vega.mark_at(target, f"target {target:g}"),
         vega.layer("rule", tested, {"strokeWidth": 2}, x=_side("low"), x2={"field": "high"}, y=down, color=shade),
@@ -90,10 +92,11 @@ def _side(field: str) -> Spec:
     return {"field": field, "type": "quantitative", "title": "score"}
 
 
-def _ends(one: Named) -> dict[str, float | None]:
+def _score_row(one: Named) -> dict[str, Any]:
     interval = one.found["score"] if one.tested else None
     value = _score(one)
-    return {"low": interval["low"], "high": interval["high"]} if interval else {"low": value, "high": value}
+    ends = {"low": interval["low"], "high": interval["high"]} if interval else {"low": value, "high": value}
+    return {"name": one.marked, "value": value, "colour": _colour(one), **ends}
 
 
 def _colour(one: Named) -> str:
@@ -106,6 +109,7 @@ def cost_against_score(report: Mapping[str, Any], candidates: Sequence[Named]) -
     if len(shown) < 2:
         return None
     undominated = _undominated(report, shown)
+    proved = bool(report["pareto"])
     return Figure(
         name="cost",
         title="Cost against score",
@@ -122,13 +126,18 @@ def cost_against_score(report: Mapping[str, Any], candidates: Sequence[Named]) -
             for one in shown
         ),
         draw=lambda width: _draw_cost(width, report["goal"]["target"], shown, undominated),
-        key="Diamond: undominated; circle: another is cheaper and better; hollow: not tested, score from dev.",
+        key=(
+            "Diamond: not proved worse"
+            if proved
+            else "Diamond: undominated as measured; circle: another is cheaper and better"
+        )
+        + "; hollow: not tested, score from dev.",
         lead=True,
     )
 
 
 def _undominated(report: Mapping[str, Any], shown: Sequence[Named]) -> set[str]:
-    """Proved by `compare`; after a run, those tested that no tested one beats on both figures as measured."""
+    """After `compare`, those no other is proved to dominate; after a run, those no other beats as measured."""
     if report["pareto"]:
         return set(report["pareto"])
     tested = [one for one in shown if one.tested]
@@ -145,9 +154,13 @@ def _cost_in_words(
     report: Mapping[str, Any], candidates: Sequence[Named], shown: Sequence[Named], undominated: set[str]
 ) -> str:
     names = [one.short for one in shown if one.id in undominated]
-    how = "proved" if report["pareto"] else "as measured"
     text = "Dollars per 1,000 requests against score. "
-    text += f"No other is both cheaper and better, {how}: {', '.join(names)}." if names else "None was tested."
+    if not names:
+        text += "None was tested."
+    elif report["pareto"]:
+        text += f"No other is proved to score better at no higher cost and no more time than {', '.join(names)}."
+    else:
+        text += f"None measured here is both cheaper and better than {', '.join(names)}."
     unpriced = [one.short for one in candidates if _score(one) is not None and one not in shown]
     return text + (f" Without a known price and not drawn: {', '.join(unpriced)}." if unpriced else "")
 
@@ -160,7 +173,7 @@ def _draw_cost(width: int, target: float, shown: Sequence[Named], undominated: s
     across = vega.number(
         "usd", "$ per 1,000 requests", domain=sides, type="log" if logarithmic else "linear", format="~g", tickCount=4
     )
-    heights = vega.domain([target, *values], 0.0, 1.0)
+    heights = vega.domain([target, *values], -0.04, 1.04)
     up = vega.number("value", "score", domain=heights)
     labels = place_labels(
         costs, values, [one.label for one in shown], sides, heights, (width - 50, _HEIGHT), logarithmic

@@ -151,7 +151,7 @@ def monthly(report: Mapping[str, Any], candidates: Sequence[Named]) -> Figure | 
             for one, fixed, each in lines
         ),
         draw=lambda width: _draw_monthly(width, most, volume, even, lines),
-        key=f"Fixed: what fitting cost, over {months:g} months. Numbers are those of the candidates.",
+        key=f"Fixed: what fitting cost, over {months:g} months. Dashed: not certified. Numbers are the candidates'.",
     )
 
 
@@ -164,10 +164,11 @@ def _monthly_in_words(
     report: Mapping[str, Any], lines: Sequence[tuple[Named, float, float]], volume: float | None, even: float | None
 ) -> str:
     text = "Dollars a month, serving and what fitting cost spread over the horizon."
-    if volume is not None:
-        cheapest = min(lines, key=lambda line: line[1] + line[2] * volume)
-        cost = cheapest[1] + cheapest[2] * volume
-        text += f" At {volume:,.0f} requests a month {cheapest[0].short} costs least, {amounts.dollars(cost)}."
+    enough = [line for line in lines if line[0].found["status"] == "certified"]
+    if volume is not None and enough:
+        one, fixed, each = min(enough, key=lambda line: line[1] + line[2] * volume)
+        text += f" At {volume:,.0f} requests a month {one.short} costs {amounts.dollars(fixed + each * volume)}"
+        text += ", the least of those certified." if len(enough) > 1 else "."
     if even is not None:
         text += f" The tuned candidate pays from {even:,.0f} requests a month on."
     return text
@@ -180,7 +181,7 @@ def _draw_monthly(
     top = max(ends) or 1.0
     heights = spread(ends, 13 / _HEIGHT * top)
     rows = [
-        {"name": one.label, "volume": at, "usd": fixed + each * at, "colour": vega.ACCENT if one.picked else vega.PLAIN}
+        {"name": one.label, "volume": at, "usd": fixed + each * at, **_line(one)}
         for one, fixed, each in lines
         for at in (0.0, most)
     ]
@@ -204,6 +205,13 @@ def _draw_monthly(
             y=up,
             detail=vega.words("name"),
             color=vega.colour("colour"),
+            strokeDash={"field": "dash", "type": "nominal", "scale": None, "legend": None},
         ),
         vega.layer("text", names, {"align": "left", "dx": 4}, x=across, y=up, text=vega.words("text")),
     )
+
+
+def _line(one: Named) -> dict[str, Any]:
+    """Solid where the target is met."""
+    solid = one.found["status"] == "certified"
+    return {"colour": vega.ACCENT if one.picked else vega.PLAIN, "dash": [1, 0] if solid else [3, 3]}

@@ -58,8 +58,8 @@ def _in_words(
     text = f"Score on dev: {', '.join(parts)}." if parts else "Score on dev."
     if forecast is not None:
         text += (
-            f" Forecast for all: {forecast['score']:.3f} ({forecast['low']:.3f} to {forecast['high']:.3f}), with a chance "
-            f"of {amounts.share(forecast['p_reach'])} to reach {forecast['wanted']:.3f}."
+            f" Forecast for all: {forecast['score']:.3f} ({forecast['low']:.3f} to {forecast['high']:.3f}), with a "
+            f"chance of {amounts.share(forecast['p_reach'])} to reach {forecast['wanted']:.3f}."
         )
     if reached is not None:
         text += f" Reached: {amounts.score(reached)}."

@@ -1,0 +1,62 @@
+"""The SDK's clients of one endpoint, several so that many requests at once do not wade through one pool.
+
+httpcore looks at every connection of a pool for every request, which at 200 connections takes longer than all the rest
+of a call; with at most some 16 in each it does not show.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import httpx2
+import openai
+
+from backends.openai.endpoints import Endpoint
+
+_EACH = 16
+"""Requests under way for which another client is opened."""
+_CONNECT_SECONDS = 10.0
+
+
+class Clients:
+    """Opens clients as more requests are under way and uses them in turn."""
+
+    def __init__(self, endpoint: Endpoint, key: str) -> None:
+        self._endpoint = endpoint
+        self._key = key
+        self._tls = httpx2.create_ssl_context()
+        self._open: list[openai.AsyncOpenAI] = []
+        self._turns = itertools.count()
+
+    def next(self, active: int) -> openai.AsyncOpenAI:
+        """The client for the next request, when so many are under way."""
+        if active > _EACH * len(self._open):
+            self._open.append(_client(self._endpoint, self._key, self._http()))
+        return self._open[next(self._turns) % len(self._open)]
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for client in self._open:
+            await client.close()
+        self._open.clear()
+
+    def _http(self) -> httpx2.AsyncClient:
+        most = self._endpoint.settings.max_concurrency
+        return httpx2.AsyncClient(
+            verify=self._tls,
+            limits=httpx2.Limits(max_connections=most, max_keepalive_connections=most),
+            timeout=httpx2.Timeout(self._endpoint.settings.timeout_seconds, connect=_CONNECT_SECONDS, pool=None),
+            # A redirect would carry prompts to an address that nobody chose.
+            follow_redirects=False,
+            # A proxy cannot reach this machine's own loopback.
+            trust_env=not self._endpoint.is_loopback,
+        )
+
+
+def _client(endpoint: Endpoint, key: str, http: httpx2.AsyncClient) -> openai.AsyncOpenAI:
+    # Servers without keys want none; the SDK wants one.
+    client = openai.AsyncOpenAI(api_key=key or "none", base_url=endpoint.base_url, max_retries=0, http_client=http)
+    if not endpoint.is_openai:
+        # The SDK takes them from the environment; they are OpenAI's business only.
+        client.organization = client.project = client.admin_api_key = None
+    return client
