@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from advisor.candidates import Candidate
-from advisor.driver import by_cost
+from advisor.driver import by_cost, prepare_or_note
 from advisor.events import Stands
 from advisor.findings import Findings, outcome
 from advisor.goal import Goal
 from advisor.measure import Serving, serving
 from advisor.outcome import Comparison, Escalation, Outcome
-from advisor.pilot import Pilot
 from advisor.session import Prepared, Session
 from advisor.shortfalls import explain
 from advisor.standing import ArmStatus, Standing, Verdict
-from advisor.training import aftermath, prepare_or_note, train
+from advisor.tuning.pilot import Pilot
+from advisor.tuning.training import aftermath, train
 from backends.errors import BudgetError
 from evals.statistics import multiple
 from evals.statistics.dominance import Profile, dominators

@@ -1,14 +1,16 @@
-"""Drives the ladder: asks it which samples come next, runs them, tells it what came out."""
+"""Prepares candidates and drives the ladder: asks it which samples come next, runs them, tells it what came out."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from advisor.candidates import Candidate
 from advisor.events import Stands
 from advisor.ladder import Arm, Ladder, Observation
 from advisor.measure import serving
 from advisor.session import Prepared, Session
+from backends.errors import RequestError
 from evals.trial import Trial
 
 
@@ -37,6 +39,19 @@ def by_cost(prepared: Sequence[Prepared]) -> list[Prepared]:
         return (float("inf") if dollars is None else float(f"{dollars:.3g}"), tokens, one.candidate.id)
 
     return sorted(prepared, key=key)
+
+
+async def prepare_or_note(session: Session, candidate: Candidate, failed: dict[str, str]) -> Prepared | None:
+    """Prepare a candidate; one that cannot be fitted is noted in `failed` and does not stop the others.
+
+    Lets pass what concerns more than this candidate: BackendUnavailable (memory, disk), and InputError from a model
+    that cannot be opened.
+    """
+    try:
+        return await session.prepare(candidate)
+    except RequestError as error:
+        failed[candidate.id] = str(error)
+        return None
 
 
 async def climb(session: Session, ladder: Ladder, prepared: Mapping[str, Prepared]) -> None:

@@ -12,8 +12,7 @@ from typing import Any
 
 from advisor.candidates import lineup
 from advisor.comparing import compare_all
-from advisor.driver import arm, by_cost, climb
-from advisor.escalation import escalate
+from advisor.driver import arm, by_cost, climb, prepare_or_note
 from advisor.events import Event, Observer, Planned
 from advisor.findings import FRESH, Findings, outcome
 from advisor.judging import check_judge
@@ -29,7 +28,7 @@ from advisor.scenario.model import Overrides, Scenario
 from advisor.session import Session
 from advisor.shortfalls import explain
 from advisor.standing import ValueGate
-from advisor.training import prepare_or_note
+from advisor.tuning.escalation import escalate
 from advisor.workspace import Workspace, new_run_id
 from backends import registry as backends
 from backends.errors import BudgetError, InputError, Problem

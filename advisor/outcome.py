@@ -10,11 +10,11 @@ from advisor.candidates import Chosen, LeftOut
 from advisor.diagnosis.causes import Diagnosis
 from advisor.judging import JudgeCheck
 from advisor.measure import Serving, StepCost
-from advisor.paying import Worth
-from advisor.pilot import Pilot
-from advisor.retention.forgetting import Forgetting
 from advisor.retrieval.metrics import RetrievalQuality
 from advisor.standing import Outlook, Verdict
+from advisor.tuning.forgetting import Forgetting
+from advisor.tuning.paying import Worth
+from advisor.tuning.pilot import Pilot
 from backends.types import Parity, Usage
 from evals.statistics.sequential import Interval
 from evals.store import RunKind

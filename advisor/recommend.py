@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from advisor import economics
 from advisor.outcome import Outcome, Row
-from advisor.paying import Worth, told, worth
 from advisor.resolution import Resolution
 from advisor.scenario.model import Scenario
 from advisor.standing import Outlook
+from advisor.tuning.paying import Worth, told, worth
 from evals.scorers.judge import JUDGE_WARNING
 
 

@@ -20,6 +20,8 @@ from typing import Any
 
 BINARY = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 _SECONDS = 60.0
+_TASK = "ThreadControllerImpl::RunTask"
+"""The event of the performance timeline that spans one task of a thread; its `dur` is in microseconds."""
 
 
 class Chromium:
@@ -150,19 +152,18 @@ class Page:
         return [one["request"]["url"] for one in self.events("Network.requestWillBeSent")]
 
     def main_thread_seconds(self) -> float:
-        """Work of the busiest page's main thread since the page began to load, from the performance timeline.
+        """Work of the page's main thread since it began to load, from the performance timeline.
 
-        The page must have been opened with `trace`.
+        Wall-clock of its tasks. The page must have been opened with `trace`.
         """
         self.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 500)))")
         timeline = self._chromium.stop_tracing()
-        names = {(one["pid"], one["tid"]) for one in timeline if one.get("args", {}).get("name") == "CrRendererMain"}
-        work: dict[tuple[int, int], float] = dict.fromkeys(names, 0.0)
-        for one in timeline:
-            # Microseconds; tasks do not nest.
-            if one["name"] == "RunTask" and one.get("ph") == "X" and (one["pid"], one["tid"]) in names:
-                work[one["pid"], one["tid"]] += one.get("dur", 0) / 1e6
-        return max(work.values(), default=0.0)
+        url = self.requested[0]
+        parsed = [one for one in timeline if one["name"] == "ParseHTML" and one.get("ph") == "X"]
+        ours = {(one["pid"], one["tid"]) for one in parsed if one["args"]["beginData"]["url"] == url}
+        assert len(ours) == 1, "one thread parses the page"
+        tasks = [one for one in timeline if one["name"] == _TASK and (one["pid"], one["tid"]) in ours]
+        return float(sum(one.get("dur", 0) for one in tasks)) / 1e6
 
     def metrics(self) -> dict[str, float]:
         """Chromium's counters: TaskDuration, ScriptDuration, LayoutDuration, ... in seconds."""

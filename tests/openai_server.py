@@ -26,8 +26,8 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: bool = False
     """Close the connection in the middle of a right answer, which is billed."""
-    seconds: float = 0.0
-    """Wait so long before anything else; a right answer follows, which is billed, when there is nothing else to do."""
+    hang: bool = False
+    """Work out a right answer, which is billed, and never send it."""
 
 
 def error(status: int, message: str, headers: Mapping[str, str] | None = None, **fields: Any) -> Fault:
@@ -90,10 +90,12 @@ class Server:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self._port = self._server.sockets[0].getsockname()[1]
         self._serving: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
+        self._stopping = asyncio.Event()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        self._stopping.set()
         for writer in self._serving.values():
             writer.close()
         await asyncio.gather(*self._serving, return_exceptions=True)
@@ -119,10 +121,12 @@ class Server:
         self.most_active = max(self.most_active, self.active)
         try:
             fault = self.fault(number, body) or Fault()
-            await asyncio.sleep(self.latency_seconds + fault.seconds)
+            await asyncio.sleep(self.latency_seconds)
             status, content, sent = fault.status, fault.body, {**self.headers, **fault.headers}
             if not content:
                 content = self._chat(body) if path.endswith("/chat/completions") else self._embeddings(body)
+            if fault.hang:
+                await self._stopping.wait()
         finally:
             self.active -= 1
         text = content if isinstance(content, str) else json.dumps(content)

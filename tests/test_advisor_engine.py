@@ -16,8 +16,8 @@ import pytest
 from advisor import engine
 from advisor.events import Evaluated, Event, Tuning
 from advisor.scenario.model import Overrides
-from evals.splits import shared_order
 from backends.errors import InputError
+from evals.splits import shared_order
 from evals.task import Sample
 from tests import toys
 

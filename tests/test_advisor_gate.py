@@ -184,7 +184,7 @@ def test_a_candidate_that_failed_does_not_hold_the_mark() -> None:
 
 
 def test_a_mark_in_percent_is_told_how_to_be_written() -> None:
-    with pytest.raises(InputError, match="Write 0.8"):
+    with pytest.raises(InputError, match=r"Write 0\.8"):
         fail_under(comparison(), 80)
 
 
@@ -211,7 +211,7 @@ def compared(folder: Path, right: float = 0.85, n_test: int = N, **changes: Any)
 
 
 def found(path: Path, workspace: Path, run: str, **more: Any) -> Baseline:
-    name = yaml.safe_load(path.read_text())["models"][0]
+    name = yaml.safe_load(path.read_text("utf-8"))["models"][0]
     return baseline(path, run, workspace, **{"candidate": f"zero_shot@{name}", **more})
 
 
@@ -240,18 +240,13 @@ def test_a_second_gate_is_asked_afresh_too(tmp_path: Path) -> None:
 
 def test_a_planted_regression_of_eight_points_closes_the_gate(tmp_path: Path) -> None:
     path, workspace, run = compared(tmp_path)
-    before = toys.rules(0.85)
-    toys.script(
-        tmp_path, "model", [{"when": r"message \d*[05] about|message \d*3[0-9] about", "answer": "none"}, *before]
-    )
+    broken = {"when": r"message (1?[0-9]|2[0-6]) about", "answer": "none"}
+    toys.script(tmp_path, "model", [broken, *toys.rules(0.85)])
     gated = gate(found(path, workspace, run), workspace)
+    assert -0.09 < gated.report["difference"] < -0.07, "about eight points"
     assert not gated.passed
     assert gated.exit_code == 1
     assert gated.report["high"] < 0
-    toys.script(tmp_path, "model", [{"when": r"message (1?[0-9]|2[0-6]) about", "answer": "none"}, *before])
-    smaller = gate(found(path, workspace, run), workspace)
-    assert -0.1 < smaller.report["difference"] < -0.06, "about eight points"
-    assert not smaller.passed
 
 
 def test_a_model_that_changes_behind_its_name_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +262,7 @@ def test_changed_instructions_are_what_is_tested(tmp_path: Path) -> None:
     model = toys.script(folder, "model", needs)
     path = toys.scenario(folder / "s", model, techniques=["zero_shot"], fine_tune={"when": "never"})
     run = engine.compare(path, folder / "w", Overrides(diagnose=False)).report["run_id"]
-    path.write_text(path.read_text().replace("Sort the message.", "Do as you like."), encoding="utf-8")
+    path.write_text(path.read_text("utf-8").replace("Sort the message.", "Do as you like."), encoding="utf-8")
     gated = gate(found(path, folder / "w", run), folder / "w")
     assert not gated.passed
     assert gated.report["now"] == 0.0
@@ -349,7 +344,7 @@ def test_other_data_or_another_scorer_cannot_be_compared(tmp_path: Path) -> None
     with pytest.raises(InputError, match=r"test\.jsonl changed since run"):
         found(path, workspace, run)
     test.write_text(kept, encoding="utf-8")
-    path.write_text(path.read_text().replace("scorer: exact", "scorer: includes"), encoding="utf-8")
+    path.write_text(path.read_text("utf-8").replace("scorer: exact", "scorer: includes"), encoding="utf-8")
     with pytest.raises(InputError, match="scorer changed since run"):
         found(path, workspace, run)
 
@@ -364,8 +359,8 @@ def test_what_is_not_there_is_told_with_what_there_is(tmp_path: Path) -> None:
         baseline(path, run, workspace)
     with pytest.raises(InputError, match="no candidate 'y'"):
         baseline(path, run, workspace, candidate="y")
+    path.write_text(path.read_text("utf-8").replace("name: toy", "name: other"), encoding="utf-8")
     with pytest.raises(InputError, match="no finished run of other"):
-        path.write_text(path.read_text().replace("name: toy", "name: other"), encoding="utf-8")
         baseline(path, "last", workspace)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from advisor.techniques import inner, registry
-from backends.aside import asides
 from advisor.techniques.cascade import Cascade, FittedCascade
 from advisor.techniques.threshold import NEVER_SURE, Point, pick_threshold, rows, shown
+from backends.aside import asides
 from backends.errors import RequestError
 from backends.types import ChatRequest, Message, Usage
 from tests import toys

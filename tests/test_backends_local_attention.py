@@ -114,13 +114,13 @@ def test_a_model_that_attends_in_its_own_way_falls_back(monkeypatch):
     assert ways(model, Prefixes())[0]().can_join
     wrong = attention.merge
     monkeypatch.setattr(attention, "merge", lambda first, second: wrong(second, second))
-    assert not is_harmless(model, lambda: Cascade(model, Prefixes()))
+    assert not is_harmless(model, lambda kept: Cascade(model, kept))
     start, shares = ways(model, Prefixes())
     assert not start().can_join
     assert shares
     model.model.layers[1].self_attn.layer_idx = 0
     monkeypatch.undo()
-    assert not is_harmless(model, lambda: Cascade(model, Prefixes()))
+    assert not is_harmless(model, lambda kept: Cascade(model, kept))
 
 
 def test_several_tokens_at_once_are_as_one_after_another():

@@ -10,10 +10,10 @@ from typing import Any
 from advisor import economics
 from advisor.measure import Serving
 from advisor.outcome import Escalation, Outcome, Row
-from advisor.pilot import Pilot
 from advisor.recommend import advise, tuned_break_even, tuned_worth
 from advisor.resolution import Resolution
 from advisor.scenario.model import Scenario
+from advisor.tuning.pilot import Pilot
 from backends.hardware import Hardware
 from evals.statistics.sequential import Interval
 from evals.store import RunRow

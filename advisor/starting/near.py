@@ -20,24 +20,25 @@ def near_pairs(texts: Sequence[str]) -> list[tuple[int, int]]:
     Prefix filtering (Bayardo, Ma and Srikant 2007, "Scaling up all pairs similarity search"): with the words in order
     of rarity, two sets that are alike share one of their first `size - ceil(0.9 size) + 1` words.
     """
-    sets = [sorted(set(normalise_input(text).split())) for text in texts]
+    sets = [frozenset(normalise_input(text).split()) for text in texts]
     frequency = Counter(word for words in sets for word in words)
     seen: dict[str, list[int]] = defaultdict(list)
     found: list[tuple[int, int]] = []
     for position, words in enumerate(sets):
         if len(words) < _FEWEST_WORDS:
             continue
-        words.sort(key=lambda word: (frequency[word], word))
-        prefix = words[: len(words) - ceil(ALIKE * len(words)) + 1]
-        candidates = sorted({other for word in prefix for other in seen[word]})
-        found += [(other, position) for other in candidates if _alike(words, sets[other])]
+        rarest = sorted(words, key=lambda word: (frequency[word], word))
+        prefix = rarest[: len(words) - ceil(ALIKE * len(words)) + 1]
+        candidates = {other for word in prefix for other in seen[word]}
+        found += [(other, position) for other in sorted(candidates) if _alike(words, sets[other])]
         for word in prefix:
             seen[word].append(position)
     return found
 
 
-def _alike(first: Sequence[str], second: Sequence[str]) -> bool:
-    if min(len(first), len(second)) < ALIKE * max(len(first), len(second)):
+def _alike(first: frozenset[str], second: frozenset[str]) -> bool:
+    shorter, longer = sorted((len(first), len(second)))
+    if shorter < ALIKE * longer:
         return False
-    common = len(set(first) & set(second))
-    return common >= ALIKE * (len(first) + len(second) - common)
+    common = len(first & second)
+    return common >= ALIKE * (shorter + longer - common)

@@ -44,6 +44,9 @@ def divide(examples: Sequence[Example], where: str, stratify: bool) -> Parts:
         raise refuse(where, what, "Give at least 3; a verdict on a target takes about 100 or more.")
     kept = _with_ids(kept)
     given = {example.split for example in kept} - {None}
+    if given and (cut := _cut_groups(kept)):
+        kept = [replace(example, group=None) for example in kept]
+        lost.append(f"the groups: the source's own splits cut {count(cut, 'group')} in two, so they say nothing.")
     parts = _as_given(kept, stratify) if given else _cut(kept, tuple(SHARES), stratify)
     empty = [split for split, part in parts.items() if not part]
     if empty:
@@ -96,6 +99,15 @@ def _with_ids(examples: Sequence[Example]) -> list[Example]:
     return [replace(example, id=f"{number:0{width}d}") for number, example in enumerate(examples, start=1)]
 
 
+def _cut_groups(examples: Sequence[Example]) -> int:
+    """Groups that the source's own splits have in more than one part."""
+    splits: dict[str, set[Split | None]] = {}
+    for example in examples:
+        if example.group is not None:
+            splits.setdefault(example.group, set()).add(example.split)
+    return sum(len(found) > 1 for found in splits.values())
+
+
 def _cut(examples: Sequence[Example], splits: tuple[Split, ...], stratify: bool) -> dict[Split, list[Example]]:
     """By the seed; groups stay whole, and every label keeps its share."""
     samples = [example.sample() for example in examples]
@@ -145,7 +157,8 @@ def _near(parts: Mapping[Split, Sequence[Example]]) -> list[Guess]:
     if not across:
         return []
     (_, first), (_, second) = (everything[position] for position in across[0])
-    value = f"{count(len(across), 'test input')} nearly repeated in train or dev"
+    tests = {place for pair in across for place in pair if everything[place][0] == "test"}
+    value = f"{count(len(tests), 'test input')} nearly repeated in train or dev"
     why = f"nine of ten words are the same, for instance at {first.place} and {second.place}"
     check = "Were they written from one another? Then give both the same `group`, and the split must be made again."
     return [Guess("near duplicates", value, why, check)]

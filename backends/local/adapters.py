@@ -82,14 +82,15 @@ def _where(model: Any, recipe: Recipe) -> dict[str, Any]:
     """Modules and layers that get an adapter, in peft's words."""
     name, layers = named_layers(model)
     first = recipe.first_layer(len(layers))
-    where: dict[str, Any] = {"target_modules": _modules(layers, recipe)}
+    where: dict[str, Any] = {"target_modules": target_modules(model, recipe)}
     if first:
         where |= {"layers_to_transform": list(range(first, len(layers))), "layers_pattern": name}
     return where
 
 
-def _modules(layers: nn.ModuleList, recipe: Recipe) -> list[str]:
-    """Last names of the linear modules that are asked for."""
+def target_modules(model: Any, recipe: Recipe) -> list[str]:
+    """Last names of the linear modules that get an adapter; raises InputError for names that the model has not."""
+    layers = layer_list(model)
     paths = {
         path.partition(".")[2] for path, module in layers.named_modules() if isinstance(module, nn.Linear | Conv1D)
     }

@@ -1,7 +1,8 @@
-"""One tuning job from messages to an adapter on disk."""
+"""One tuning job from messages to an adapter, or a whole model, on disk."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import threading
 from dataclasses import dataclass
@@ -9,19 +10,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
 from backends import hardware
 from backends.errors import InputError, Problem
+from backends.local import estimate, frozen
+from backends.local.adapters import in_full, layer_list, with_adapter
 from backends.local.checkpoint import Standing
-from backends.local.examples import Example, encode
+from backends.local.convert import converted
+from backends.local.examples import Example, by_tokens, encode
 from backends.local.files import write_text
+from backends.local.frozen import Frozen
+from backends.local.fused import fuse
 from backends.local.loading import load
+from backends.local.loss import PART_TOKENS
+from backends.local.memory import keep_freed_memory
 from backends.local.prompts import Prompts
-from backends.local.quiet import peft_quiet
+from backends.local.quiet import peft_quiet, quiet
 from backends.local.recipe import Recipe
-from backends.local.training import Training, with_adapter
+from backends.local.training import Training, precision
 from backends.local.tune import Work, portable_base
 from backends.types import TuneJob, TuneObserver
+
+_CACHE_SHARE = 4
+"""A quarter of the free memory for hidden states; more of them lie in a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +47,55 @@ class Fitted:
 
 
 def fit(work: Work, device: str, observe: TuneObserver | None, stop: threading.Event) -> Fitted:
-    """Train the adapter and write it into the job's folder in peft's own format."""
-    job = work.job
-    dtype = work.recipe.dtype or ("bfloat16" if _has_bfloat16(device) else "float32")
-    loaded, prompts = load(job.base, work.place, dtype, device)
-    model: Any = loaded
+    """Train, and write the adapter in peft's own format or the model in transformers' into the job's folder."""
+    job, recipe = work.job, work.recipe
+    dtype = recipe.dtype or ("bfloat16" if _has_bfloat16(device) else "float32")
+    if recipe.method == "qlora":
+        _check_qlora(device)
+    sketch = _sketch(work)
+    first = recipe.first_layer(len(layer_list(sketch)))
+    _check_memory(sketch, recipe.filled(examples=1, hidden=1, dtype=dtype), (), device)
+    model, prompts = _opened(work, dtype, device)
     config = model.config.get_text_config()
-    window = getattr(config, "max_position_embeddings", None)
-    train, dev = _encoded(prompts, job, window)
-    recipe = work.recipe.filled(examples=len(train), hidden=config.hidden_size, dtype=dtype)
+    train, dev = _encoded(prompts, job, getattr(config, "max_position_embeddings", None))
+    recipe = recipe.filled(examples=len(train), hidden=config.hidden_size, dtype=dtype)
+    _check_memory(sketch, recipe, (*train, *dev), device)
+    if device == "cpu":
+        keep_freed_memory()
     model.name_or_path = portable_base(job.base, work.place)
-    tuned = with_adapter(model, recipe, job.seed)
-    standing = Training(tuned, recipe, train, dev, job.seed, job.folder, work.key).run(observe, stop)
-    with peft_quiet():
-        tuned.save_pretrained(str(job.folder), save_embedding_layers=False)
-    _put_in_order(job.folder / "adapter_config.json")
+    training = _prepared(model, recipe, work, train, dev)
+    try:
+        if first:
+            training.frozen = _lower(training, first, device)
+        standing = training.run(observe, stop)
+    finally:
+        training.frozen = None
+        frozen.forget(job.folder)
+    _save(training.model, recipe, prompts, job.folder)
     tokens = sum(len(example.ids) for example in train) * standing.epoch
     return Fitted(standing, recipe, tokens)
+
+
+def _sketch(work: Work) -> Any:
+    """The base model's modules without their weights."""
+    folder = converted(work.place.path) if work.place.is_gguf else work.place.path
+    try:
+        with quiet(), torch.device("meta"):
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(Problem(work.job.base, f"cannot be opened: {error}", "Check the files of the model.")) from error
+
+
+def _check_memory(sketch: Any, recipe: Recipe, examples: tuple[Example, ...], device: str) -> None:
+    """Refuse what cannot fit: without examples the weights and what learns, with them everything."""
+    parts = by_tokens(examples, PART_TOKENS)
+    tokens = max((len(part) * len(part[-1].ids) for part in parts), default=0)
+    answers = max((sum(example.answer for example in part) for part in parts), default=0)
+    if examples:
+        # The weights are there already.
+        recipe_free = estimate.available(device)
+        del recipe_free
+    estimate.check(sketch, recipe, tokens=tokens, answers=answers, device=device)
 
 
 def _encoded(prompts: Prompts, job: TuneJob, window: int | None) -> tuple[list[Example], list[Example]]:

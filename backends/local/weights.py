@@ -7,14 +7,14 @@ same up to rounding.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 from torch import nn
 
-_linear: Any = torch.ops.mkldnn._linear_pointwise
-_mkldnn: Any = torch.backends.mkldnn
-_reorder: Any = torch.ops.mkldnn._reorder_linear_weight
+_onednn: Any = torch.ops.mkldnn
+"""Where torch is built without oneDNN its operators are missing, which `_works` finds out."""
 
 
 class _Packed(nn.Module):
@@ -24,10 +24,10 @@ class _Packed(nn.Module):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
-        self._packed = _reorder(linear.weight.detach())
+        self._packed = _onednn._reorder_linear_weight(linear.weight.detach())
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = _linear(inputs, self._packed, self.bias, "none", [], "")
+        result: torch.Tensor = _onednn._linear_pointwise(inputs, self._packed, self.bias, "none", [], "")
         return result
 
 
@@ -49,7 +49,18 @@ def pack(model: nn.Module) -> None:
 
 
 def _can_be_packed(weight: torch.Tensor) -> bool:
-    usable = bool(_mkldnn.is_available()) and weight.device.type == "cpu"
-    if weight.dtype == torch.bfloat16:
-        return usable and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return usable and weight.dtype == torch.float32
+    return weight.device.type == "cpu" and weight.dtype in {torch.float32, torch.bfloat16} and _works(weight.dtype)
+
+
+@functools.cache
+def _works(dtype: torch.dtype) -> bool:
+    """Try it on a small layer: what operators exist and agree depends on the processor and on how torch was built."""
+    linear = nn.Linear(32, 16, dtype=dtype)
+    inputs = torch.linspace(-1, 1, 96, dtype=dtype).view(3, 32)
+    with torch.inference_mode():
+        try:
+            if dtype == torch.bfloat16 and not _onednn._is_mkldnn_bf16_supported():
+                return False
+            return torch.allclose(_Packed(linear)(inputs), linear(inputs), atol=0.02)
+        except (AttributeError, RuntimeError):
+            return False

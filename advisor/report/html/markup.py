@@ -40,24 +40,32 @@ def table(
 ) -> Markup:
     """A table whose columns and rows have headers; columns from `numbers_from` on are figures, set to the right.
 
-    It scrolls sideways within its own box where it is wider than the page; the box can be reached by keyboard.
+    It scrolls sideways within its own box where it is wider than the page; the box can be reached by keyboard. Roles
+    are named since styles that lay a table out as blocks on a phone would take them away.
     """
-    heads = [element("th", cell, scope="col", class_=_figures(at, numbers_from)) for at, cell in enumerate(head)]
-    body = [element("tr", *_cells(row, numbers_from)) for row in rows]
+    heads = [
+        element("th", cell, scope="col", role="columnheader", class_=_figures(at, numbers_from))
+        for at, cell in enumerate(head)
+    ]
+    body = [element("tr", *_cells(row, head, numbers_from), role="row") for row in rows]
     inner = element(
         "table",
         element("caption", caption),
-        element("thead", element("tr", *heads)),
-        element("tbody", *body),
+        element("thead", element("tr", *heads, role="row"), role="rowgroup"),
+        element("tbody", *body, role="rowgroup"),
         class_=name,
+        role="table",
     )
     return element("div", inner, class_="scroll", role="region", aria_label=caption, tabindex=0)
 
 
-def _cells(row: Sequence[Child], numbers_from: int) -> list[Markup]:
+def _cells(row: Sequence[Child], head: Sequence[str], numbers_from: int) -> list[Markup]:
     first, *rest = row
-    cells = [element("th", first, scope="row")]
-    return cells + [element("td", cell, class_=_figures(at, numbers_from)) for at, cell in enumerate(rest, start=1)]
+    cells = [element("th", first, scope="row", role="rowheader")]
+    return cells + [
+        element("td", cell, role="cell", data_head=head[at], class_=_figures(at, numbers_from))
+        for at, cell in enumerate(rest, start=1)
+    ]
 
 
 def _figures(column: int, numbers_from: int) -> str | None:

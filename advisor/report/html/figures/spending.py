@@ -189,8 +189,8 @@ def _draw_monthly(
         {"volume": most, "usd": height, "text": str(one.number)}
         for (one, _, _), height in zip(lines, heights, strict=True)
     ]
-    across = vega.number("volume", "requests a month", domain=[0, most], format="~s", tickCount=4)
-    up = vega.number("usd", "$ a month", domain=[0, max(top, *heights) * 1.03], format="~s", tickCount=5)
+    across = vega.number("volume", "requests a month", domain=[0, most], format=_counting(most), tickCount=4)
+    up = vega.number("usd", "$ a month", domain=[0, max(top, *heights) * 1.03], format=_paying(top), tickCount=5)
     marks = [(volume, "your volume")] if volume is not None else []
     marks += [(even, "break-even")] if even is not None and even <= most else []
     return vega.layered(
@@ -209,6 +209,16 @@ def _draw_monthly(
         ),
         vega.layer("text", names, {"align": "left", "dx": 4}, x=across, y=up, text=vega.words("text")),
     )
+
+
+def _counting(most: float) -> str:
+    """Format of an axis of counts (d3-format): thousands in full, more by k and M."""
+    return "," if most < 100_000 else "~s"
+
+
+def _paying(most: float) -> str:
+    """Format of an axis of dollars: cents where there are few dollars."""
+    return "$.2~f" if most < 10 else "$,.0f" if most < 100_000 else "$~s"
 
 
 def _line(one: Named) -> dict[str, Any]:

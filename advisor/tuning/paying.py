@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from advisor.investment import Driver, Investment, PresentValue, break_even_requests, drivers, present_value
-from advisor.pilot import Pilot
 from advisor.scenario.model import Scenario
+from advisor.tuning.investment import Driver, Investment, PresentValue, break_even_requests, drivers, present_value
+from advisor.tuning.pilot import Pilot
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from advisor.investment import (
+from advisor.tuning.investment import (
     Investment,
     break_even_requests,
     drivers,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from advisor import engine
-from advisor.retention.forgetting import shipped_probe
 from advisor.scenario.load import load_scenario
 from advisor.scenario.model import Overrides
+from advisor.tuning.forgetting import shipped_probe
 from backends.errors import InputError
 from tests import toys
 

@@ -13,9 +13,9 @@ import pytest
 from advisor import engine
 from advisor.events import Event, Piloting, Tuning
 from advisor.fitting import FitCost
-from advisor.pilot import PilotRun, forecasts, part_of
 from advisor.scenario.load import load_scenario
 from advisor.scenario.model import Overrides
+from advisor.tuning.pilot import PilotRun, forecasts, part_of
 from backends.errors import InputError
 from backends.types import Usage
 from tests import toys

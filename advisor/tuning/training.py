@@ -6,16 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 from advisor.candidates import Candidate
+from advisor.driver import prepare_or_note
 from advisor.findings import Findings
 from advisor.measure import serving
 from advisor.outcome import Escalation
-from advisor.paying import Worth, told, worth_ahead
-from advisor.pilot import Pilot, pilot
-from advisor.retention.forgetting import Forgetting, forgetting
 from advisor.session import Prepared, Session
 from advisor.techniques.fine_tune import FittedFineTune
+from advisor.tuning.forgetting import Forgetting, forgetting
+from advisor.tuning.paying import Worth, told, worth_ahead
+from advisor.tuning.pilot import Pilot, pilot
 from backends import registry as backends
-from backends.errors import BudgetError, RequestError
+from backends.errors import BudgetError
 from backends.types import Parity
 
 _PARITY_SAMPLES = 12
@@ -98,19 +99,6 @@ def outlook(found: Pilot) -> str:
         f"({ahead.low:.2f}-{ahead.high:.2f}), with probability {ahead.p_reach:.2f} of the {found.wanted:.3g} it takes, "
         f"and four times as many {more.score:.2f} ({more.low:.2f}-{more.high:.2f})."
     )
-
-
-async def prepare_or_note(session: Session, candidate: Candidate, failed: dict[str, str]) -> Prepared | None:
-    """Prepare a candidate; one that cannot be fitted is noted in `failed` and does not stop the others.
-
-    Lets pass what concerns more than this candidate: BackendUnavailable (memory, disk), and InputError from a model
-    that cannot be opened.
-    """
-    try:
-        return await session.prepare(candidate)
-    except RequestError as error:
-        failed[candidate.id] = str(error)
-        return None
 
 
 def facts(tuned: Prepared, prepared: dict[str, Prepared]) -> dict[str, Any]:

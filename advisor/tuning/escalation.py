@@ -9,7 +9,7 @@ from advisor.findings import Findings
 from advisor.ladder import Ladder
 from advisor.outcome import Escalation
 from advisor.session import Prepared, Session
-from advisor.training import aftermath, train
+from advisor.tuning.training import aftermath, train
 from backends.errors import InputError
 
 

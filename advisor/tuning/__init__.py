@@ -1,0 +1,1 @@
+"""Fine-tuning a candidate: forecast, money, training, and what it did to the model."""

@@ -1,0 +1,142 @@
+"""How much memory a training run takes, before it is begun, and what would fit where it does not.
+
+Weights, gradients and optimizer are counted. Activations are those that the backward pass of a transformer layer
+needs, as Korthikanti et al. (Reducing Activation Recomputation in Large Transformer Models, arXiv:2205.05198,
+section 4) count them, for a layer with gated feed-forward, norms in float32 and attention that keeps no scores.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Self
+
+import psutil
+import torch
+from torch import nn
+
+from backends import hardware
+from backends.errors import InputError, Problem
+from backends.local.adapters import layer_list, target_modules
+from backends.local.fused import lays_out
+from backends.local.recipe import Recipe
+
+_BYTES = {"float32": 4.0, "bfloat16": 2.0, "4 bits": 0.56}
+_HIDDEN, _INNER = 13, 4
+"""Elements that a layer keeps for each token, in widths of the model and of its feed-forward."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What of a model and a recipe decides on memory."""
+
+    parameters: int
+    trainable: int
+    layers: int
+    """Layers whose activations are kept: from the lowest that learns upwards."""
+    hidden: int
+    inner: int
+    """Width of the feed-forward."""
+    vocabulary: int
+
+    @classmethod
+    def of(cls, model: Any, recipe: Recipe) -> Self:
+        """Measure a model, which may lie on the meta device; raises InputError when the recipe does not suit it."""
+        layers = layer_list(model)
+        learning = layers[recipe.first_layer(len(layers)) :]
+        linear = [m.weight for m in layers[0].modules() if hasattr(m, "weight") and m.weight.dim() == 2]
+        config = model.config.get_text_config()
+        return cls(
+            parameters=_count(model),
+            trainable=_trained(model, learning, recipe),
+            layers=len(learning),
+            hidden=config.hidden_size,
+            inner=max((max(weight.shape) for weight in linear), default=config.hidden_size),
+            vocabulary=config.vocab_size,
+        )
+
+
+def estimate(shape: Shape, recipe: Recipe, *, tokens: int, answers: int, device: str = "cpu") -> int:
+    """Bytes that training takes at its peak.
+
+    Args:
+        shape: Of the model under this recipe.
+        recipe: With its `dtype`.
+        tokens: Padded tokens of the largest forward and backward pass.
+        answers: Answer tokens in it: only these have logits.
+        device: Float32 weights are laid out once more for each direction on a CPU.
+    """
+    dtype = recipe.dtype or "float32"
+    held = "float32" if recipe.is_full else "4 bits" if recipe.method == "qlora" else dtype
+    copies = 3 if not recipe.is_full and lays_out(device, held) else 1
+    weights = shape.parameters * _BYTES[held] * copies
+    # Gradient, two moments and the best epoch, all float32; an adapter's own weights come on top.
+    learning = shape.trainable * 4 * (4 if recipe.is_full else 5)
+    kept = tokens * shape.layers * (_HIDDEN * shape.hidden + _INNER * shape.inner) * _BYTES[dtype]
+    # Logits, the same in float32, their logarithm and its gradient.
+    logits = answers * shape.vocabulary * (_BYTES[dtype] + 3 * 4)
+    return int(weights + learning + kept + logits)
+
+
+def available(device: str) -> int:
+    """Bytes that are free on the device now, container limits respected."""
+    if device == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    free = int(psutil.virtual_memory().available)
+    total = hardware.detect().memory_gb
+    return free if total is None else min(free, int(total * 1e9))
+
+
+def check(model: Any, recipe: Recipe, *, tokens: int, answers: int, device: str) -> None:
+    """Raise InputError when training would not fit into the memory that is free, saying what would."""
+    free = available(device)
+
+    def needed(recipe: Recipe) -> int:
+        return estimate(Shape.of(model, recipe), recipe, tokens=tokens, answers=answers, device=device)
+
+    size = needed(recipe)
+    if size <= free:
+        return
+    what = f"training would take about {_gb(size)} GB of memory; {_gb(free)} GB are free."
+    changed: dict[str, str] = {}
+    for change in _savings(recipe, device):
+        changed |= change
+        smaller = needed(_changed(recipe, changed))
+        if smaller <= free:
+            how = ", ".join(f"{key}: {value}" for key, value in changed.items())
+            raise InputError(Problem("fine_tune recipe", what, f"This would fit: {how} ({_gb(smaller)} GB)."))
+    raise InputError(Problem("fine_tune recipe", what, "Shorten the samples, take a smaller model or free memory."))
+
+
+def _savings(recipe: Recipe, device: str) -> list[dict[str, str]]:
+    """Changes of a recipe, one after another, that take less memory, the least harmful first."""
+    steps = []
+    if recipe.is_full:
+        steps.append({"method": "lora"})
+    if recipe.dtype == "float32":
+        steps.append({"dtype": "bfloat16"})
+    if recipe.layers == "all":
+        steps.append({"layers": "upper_third"})
+    if device == "cuda" and recipe.method != "qlora":
+        steps.append({"method": "qlora"})
+    return steps
+
+
+def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+    return dataclasses.replace(recipe, **changes)
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f}"
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _trained(model: Any, learning: nn.ModuleList, recipe: Recipe) -> int:
+    if recipe.is_full:
+        return _count(model if len(learning) == len(layer_list(model)) else learning)
+    names = set(target_modules(model, recipe))
+    shapes = [m.weight.shape for name, m in learning.named_modules() if name.rpartition(".")[2] in names]
+    return sum(recipe.rank * sum(shape) + (max(shape) if recipe.dora else 0) for shape in shapes)
