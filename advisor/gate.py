@@ -322,7 +322,9 @@ def _written(session: Session, report: Mapping[str, Any]) -> Path:
 
 def junit(report: Mapping[str, Any], seconds: float) -> str:
     """The gate as a test of the JUnit format, for the test view of a CI system."""
-    suite = ElementTree.Element("testsuite", name="advisor gate", tests="1", failures=str(int(not report["passed"])))
+    counts = {"tests": "1", "failures": str(int(not report["passed"])), "errors": "0"}
+    suites = ElementTree.Element("testsuites", {"name": "advisor gate", **counts})
+    suite = ElementTree.SubElement(suites, "testsuite", {"name": report["scenario"], **counts})
     case = ElementTree.SubElement(
         suite, "testcase", classname=report["scenario"], name=report["candidate"], time=f"{seconds:.3f}"
     )
@@ -330,4 +332,4 @@ def junit(report: Mapping[str, Any], seconds: float) -> str:
         ElementTree.SubElement(case, "system-out").text = report["sentence"]
     else:
         ElementTree.SubElement(case, "failure", message=report["sentence"])
-    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"

@@ -110,10 +110,11 @@ def _visible(reach: float, n: int, rule: Rule) -> float | None:
 
 def explain(decision: Decision, candidate: str) -> str:
     """The decision in two sentences: what was measured, and what follows."""
-    level = f"{1.0 - 2.0 * decision.rule.alpha:.0%}"
+    level = f"{100.0 * (1.0 - 2.0 * decision.rule.alpha):.3g} %"
     measured = (
         f"{candidate} scored {decision.before:.3f} before and scores {decision.now:.3f} now on the same {decision.n} "
-        f"samples: {_points(decision.difference)} ({_points(decision.low)} to {_points(decision.high)} at {level})."
+        f"samples: {_points(decision.difference)} points ({level} interval {_points(decision.low)} to "
+        f"{_points(decision.high)})."
     )
     allowed = f" by more than {100.0 * decision.rule.margin:g} points" if decision.rule.margin else ""
     if not decision.passed:
@@ -125,7 +126,7 @@ def explain(decision: Decision, candidate: str) -> str:
 
 
 def _points(difference: float) -> str:
-    return f"{100.0 * difference:+.1f} points"
+    return f"{100.0 * difference:+.1f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,13 @@ class Mark:
 
     passed: bool
     sentence: str
+
+
+def check_mark(mark: float) -> None:
+    """Raise InputError for a mark that no score can have; to be asked before anything is spent."""
+    if not 0.0 < mark <= 1.0:
+        remedy = f"Write {mark / 100:g}." if 1.0 < mark <= 100.0 else "Write 0.8, for instance."
+        raise InputError(Problem("--fail-under", f"is {mark:g}, but scores lie between 0 and 1.", remedy))
 
 
 def fail_under(report: Mapping[str, Any], mark: float) -> Mark:
@@ -145,9 +153,7 @@ def fail_under(report: Mapping[str, Any], mark: float) -> Mark:
     Raises:
         InputError: the mark is no score.
     """
-    if not 0.0 < mark <= 1.0:
-        remedy = f"Write {mark / 100:g}." if 1.0 < mark <= 100.0 else "Write 0.8, for instance."
-        raise InputError(Problem("--fail-under", f"is {mark:g}, but scores lie between 0 and 1.", remedy))
+    check_mark(mark)
     scored = [one for one in report["candidates"] if one["status"] != "failed" and one["mean_score"] is not None]
     if not scored:
         return Mark(False, f"No candidate was scored, so none reaches {mark:g}.")

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from backends.types import Usage
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -65,7 +67,14 @@ class BackendError(AdvisorError):
 
 
 class RequestError(BackendError):
-    """One request failed (too long, refused, malformed answer); other requests may succeed."""
+    """One request failed (too long, refused, malformed answer); other requests may succeed.
+
+    `usage` is what was, or at worst may have been, paid for nothing.
+    """
+
+    def __init__(self, message: str, usage: Usage | None = None) -> None:
+        self.usage = usage or Usage()
+        super().__init__(message)
 
 
 class BackendUnavailable(BackendError):

@@ -111,6 +111,8 @@ class Meter:
             if isinstance(response, ChatResponse):
                 self._count(response.usage, 0.0, response.cached)
                 self.response_keys.append(request_key(model.fingerprint, request))
+            elif isinstance(response, RequestError):
+                self._count(response.usage, 0.0, False)
         self.spend_seconds(max((response.seconds for response in answered), default=0.0))
         for one in found:
             if isinstance(one, BaseException):

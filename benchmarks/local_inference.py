@@ -57,6 +57,8 @@ class Figures:
 
     name: str
     seconds: float
+    cpu_seconds: float
+    """Of all threads: what to trust when the machine has other work."""
     prompts: int
     texts: Sequence[str]
     ids: Sequence[tuple[int, ...]] = ()
@@ -103,15 +105,16 @@ def unshared(count: int, seed: int = 1) -> list[list[dict[str, str]]]:
     ]
 
 
-def timed(work: Callable[[], Any], repeats: int = 1) -> tuple[float, Any]:
-    """Median seconds of some runs, and what the last returned."""
-    taken = []
+def timed(work: Callable[[], Any], repeats: int = 1) -> tuple[float, float, Any]:
+    """Median seconds and CPU seconds of some runs, and what the last returned."""
+    walls, cpus = [], []
     result = None
     for _ in range(repeats):
-        begun = time.perf_counter()
+        begun, used = time.perf_counter(), time.process_time()
         result = work()
-        taken.append(time.perf_counter() - begun)
-    return statistics.median(taken), result
+        walls.append(time.perf_counter() - begun)
+        cpus.append(time.process_time() - used)
+    return statistics.median(walls), statistics.median(cpus), result
 
 
 class Ways:
@@ -138,7 +141,7 @@ class Ways:
 
     def one(self, prompts: Sequence[tuple[int, ...]]) -> Figures:
         """Transformers, one by one."""
-        seconds, ids = timed(lambda: [self._generate([prompt])[0] for prompt in prompts])
+        *seconds, ids = timed(lambda: [self._generate([prompt])[0] for prompt in prompts])
         return self._figures("HF generate, one by one", seconds, ids)
 
     def padded(self, prompts: Sequence[tuple[int, ...]]) -> Figures:
@@ -152,7 +155,7 @@ class Ways:
                 found |= dict(zip(part, self._generate([prompts[i] for i in part]), strict=True))
             return [found[i] for i in range(len(prompts))]
 
-        seconds, ids = timed(work)
+        *seconds, ids = timed(work)
         return self._figures("HF generate, batches of 32", seconds, ids)
 
     def ours(self, prompts: Sequence[tuple[int, ...]], repeats: int) -> Figures:
@@ -163,7 +166,7 @@ class Ways:
             self.engine.decoder.forget()
             return self.engine.answer([Job(ids, NEW_TOKENS) for ids in prompts])
 
-        seconds, answers = timed(work, repeats)
+        *seconds, answers = timed(work, repeats)
         return self._figures("ours", seconds, [answer.ids for answer in answers])
 
     def chat(self, chats: Sequence[list[dict[str, str]]], repeats: int, choices: tuple[str, ...] = ()) -> Figures:
@@ -185,32 +188,25 @@ class Ways:
             model._engine().decoder.forget()
             return [answer.text for answer in await asyncio.gather(*map(model.complete, requests))]
 
-        async def all_of_it() -> tuple[float, list[str]]:
-            await model.complete(requests[0])
-            taken = []
-            for _ in range(repeats):
-                begun = time.perf_counter()
-                texts = await work()
-                taken.append(time.perf_counter() - begun)
-            await model.aclose()
-            return statistics.median(taken), texts
-
-        seconds, texts = asyncio.run(all_of_it())
+        with asyncio.Runner() as runner:
+            runner.run(model.complete(requests[0]))
+            wall, cpu, texts = timed(lambda: runner.run(work()), repeats)
+            runner.run(model.aclose())
         name = "ours, 7 labels by trie, LocalChat" if choices else "ours, LocalChat"
-        return Figures(name, seconds, len(chats), texts)
+        return Figures(name, wall, cpu, len(chats), texts)
 
-    def speeds(self) -> tuple[float, float]:
-        """Prompt tokens a second of the bare decoder on one prompt of 477: plain, and with our layout of weights."""
+    def speeds(self) -> list[tuple[float, float]]:
+        """Prompt tokens a second, and a CPU second, of the bare decoder: plain, and with our layout of weights."""
         import torch
 
         ids = torch.arange(477)[None] * 37 % 40_000 + 100
         models = [self.plain.get_decoder(), self.engine.decoder.model.get_decoder()]
         with torch.inference_mode():
-            plain, laid_out = (
-                min(timed(lambda model=model: model(input_ids=ids, use_cache=False))[0] for _ in range(7))
+            runs = [
+                [timed(lambda model=model: model(input_ids=ids, use_cache=False))[:2] for _ in range(5)]
                 for model in models
-            )
-        return 477 / plain, 477 / laid_out
+            ]
+        return [(477 / min(wall for wall, _ in taken), 477 / min(cpu for _, cpu in taken)) for taken in runs]
 
     def _generate(self, prompts: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
         import torch
@@ -229,8 +225,8 @@ class Ways:
         ends = [i for i, token in enumerate(ids) if token in self.prompts.eos_ids]
         return tuple(ids[: ends[0] + 1] if ends else ids)
 
-    def _figures(self, name: str, seconds: float, ids: Sequence[tuple[int, ...]]) -> Figures:
-        return Figures(name, seconds, len(ids), [self.prompts.decode(answer) for answer in ids], ids)
+    def _figures(self, name: str, seconds: Sequence[float], ids: Sequence[tuple[int, ...]]) -> Figures:
+        return Figures(name, *seconds, len(ids), [self.prompts.decode(answer) for answer in ids], ids)
 
 
 def unique_tokens(prompts: Sequence[tuple[int, ...]]) -> tuple[int, int]:
@@ -241,6 +237,7 @@ def unique_tokens(prompts: Sequence[tuple[int, ...]]) -> tuple[int, int]:
 
 def main() -> None:
     """Run the benchmark and print its tables."""
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     options = _arguments()
     if options.as_peer:
         _as_peer(*options.as_peer)
@@ -259,22 +256,22 @@ def _shared(options: argparse.Namespace, ways: Ways, reference: Figures | None) 
     shared, unique = unique_tokens(prompts)
     print(f"\n{ways.dtype}: {len(prompts)} prompts, {sum(map(len, prompts))} tokens, {shared} shared, {unique} unique")
     ways.ours(prompts[:40], 1)
-    plain, laid_out = ways.speeds()
+    speeds = ways.speeds()
     one = ways.one(prompts[: options.one])
     ours = ways.ours(prompts, options.repeats)
     rows = [one, ways.padded(prompts[: options.padded]), ours]
     rows += [ways.chat(chats, options.repeats), ways.chat(chats, options.repeats, TOPICS)]
-    _table(rows, one, reference or one, unique / plain / len(prompts))
-    for name, speed in (("transformers'", plain), ("our layout of", laid_out)):
-        rate = len(prompts) * speed / unique
-        share = ours.rate / rate
-        print(f"limit with {name} weights: {speed:.0f} tokens/s, {rate:.1f} prompts/s; ours reaches {share:.2f} of it")
+    _table(rows, one, reference or one)
+    for name, (wall, cpu) in zip(("transformers'", "our layout of"), speeds, strict=True):
+        shares = f"{unique / wall / ours.seconds:.2f} of it, by CPU seconds {unique / cpu / ours.cpu_seconds:.2f}"
+        rate = wall * len(prompts) / unique
+        print(f"limit with {name} weights: {wall:.0f} tokens/s, {rate:.1f} prompts/s; ours {shares}")
     if ways.dtype != "float32":
         exact = Ways("float32", options.threads).ours(prompts, 1)
         differing = sum(a != b for a, b in zip(ours.ids, exact.ids, strict=True))
         print(f"answers that differ from ours in float32: {differing} of {len(prompts)}")
     if options.peers:
-        _peers(options, ways, chats, reference or one, ours)
+        _peers(options, ways, chats, reference or one, one, ours)
     return reference or one
 
 
@@ -283,17 +280,19 @@ def _apart(options: argparse.Namespace, ways: Ways) -> None:
     prompts = ways.encode(unshared(options.prompts))
     print(f"{ways.dtype}, nothing shared: {len(prompts)} prompts, {sum(map(len, prompts))} tokens")
     alone = ways.one(prompts[: options.one])
-    _table([alone, ways.padded(prompts), ways.ours(prompts, options.repeats)], alone, alone, None)
+    _table([alone, ways.padded(prompts), ways.ours(prompts, options.repeats)], alone, alone)
 
 
-def _table(rows: Sequence[Figures], one: Figures, reference: Figures, limit: float | None) -> None:
-    print(f"{'':36}{'prompts':>8}{'s':>8}{'prompts/s':>11}{'x one':>7}{'of limit':>10}  equal to float32 one by one")
+def _table(rows: Sequence[Figures], one: Figures, reference: Figures) -> None:
+    print(f"{'':36}{'prompts':>8}{'s':>8}{'CPU s':>8}{'prompts/s':>11}{'x one':>7}{'by CPU':>8}  equal to one by one")
     for row in rows:
-        share = "" if limit is None else f"{row.rate * limit:.2f}"
-        print(
-            f"{row.name:36}{row.prompts:8}{row.seconds:8.2f}{row.rate:11.2f}{row.rate / one.rate:7.1f}{share:>10}"
-            f"  {_equal(row, reference)}"
-        )
+        _row(row, one, f"  {_equal(row, reference)}")
+
+
+def _row(row: Figures, one: Figures, remark: str) -> None:
+    by_cpu = one.cpu_seconds / one.prompts * row.prompts / row.cpu_seconds
+    taken = f"{row.seconds:8.2f}{row.cpu_seconds:8.2f}{row.rate:11.2f}"
+    print(f"{row.name:36}{row.prompts:8}{taken}{row.rate / one.rate:7.1f}{by_cpu:8.1f}{remark}", flush=True)
 
 
 def _equal(row: Figures, reference: Figures) -> str:
@@ -310,13 +309,13 @@ class Peer:
     packages: Sequence[str]
     prompts: int
     """On how many prompts it is timed."""
-    answer: Callable[[dict[str, Any]], tuple[float, list[str]]]
-    """Runs in that environment: seconds and texts."""
+    answer: Callable[[dict[str, Any]], tuple[float, float, list[str]]]
+    """Runs in that environment: seconds, CPU seconds and texts."""
     borrows: bool = False
     """Whether it may use the packages of this environment, torch and transformers above all."""
 
 
-def llama_cpp(job: dict[str, Any]) -> tuple[float, list[str]]:
+def llama_cpp(job: dict[str, Any]) -> tuple[float, float, list[str]]:
     """One slot whose prompt cache keeps what the prompt before had in common; the model as it is shipped, Q4_1."""
     import xllamacpp
 
@@ -334,7 +333,7 @@ def llama_cpp(job: dict[str, Any]) -> tuple[float, list[str]]:
     return timed(lambda: [answer(prompt) for prompt in job["prompts"]])
 
 
-def lm_eval(job: dict[str, Any]) -> tuple[float, list[str]]:
+def lm_eval(job: dict[str, Any]) -> tuple[float, float, list[str]]:
     """The `hf` model of lm-evaluation-harness, batches of 32."""
     import torch
     from lm_eval.api.instance import Instance
@@ -353,8 +352,10 @@ PEERS = (
 )
 
 
-def _peers(options: argparse.Namespace, ways: Ways, chats: Sequence[Any], reference: Figures, ours: Figures) -> None:
-    """Print what peers with environments of their own reach, and ours beside in how many times their rate."""
+def _peers(
+    options: argparse.Namespace, ways: Ways, chats: Sequence[Any], reference: Figures, one: Figures, ours: Figures
+) -> None:
+    """Print what peers with environments of their own reach."""
     from backends.local.catalog import locate
     from backends.local.convert import converted
 
@@ -367,10 +368,7 @@ def _peers(options: argparse.Namespace, ways: Ways, chats: Sequence[Any], refere
         if isinstance(found, str):
             print(found)
         else:
-            print(
-                f"{peer.name:36}{found.prompts:8}{found.seconds:8.2f}{found.rate:11.2f}"
-                f"  ours {ours.rate / found.rate:.1f} times, equal {_equal(found, reference)}"
-            )
+            _row(found, one, f"  {_equal(found, reference)}, ours is {ours.rate / found.rate:.1f} times as fast")
 
 
 def _peer(peer: Peer, peers: Path, job: dict[str, Any]) -> Figures | str:
@@ -383,8 +381,8 @@ def _peer(peer: Peer, peers: Path, job: dict[str, Any]) -> Figures | str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         return f"{peer.name}: skipped, it does not run here: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
-    seconds, texts = json.loads(done.stdout.splitlines()[-1])
-    return Figures(peer.name, seconds, len(texts), texts)
+    wall, cpu, texts = json.loads(done.stdout.splitlines()[-1])
+    return Figures(peer.name, wall, cpu, len(texts), texts)
 
 
 def _install(peer: Peer, python: Path) -> None:

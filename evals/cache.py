@@ -82,16 +82,18 @@ class CachedChat:
         reserved = 0.0
         if self._chat.billed:
             reserved = await self._budget.reserve(self._chat.price(self._chat.worst_case(request)), self.name)
-        # A call that was cut off may have been billed in full; one that was refused was not.
-        billed = reserved
+        # A call that was cut off may have been billed in full; one that failed knows what it cost.
+        billed, lost = reserved, Usage(cost_usd=reserved)
         try:
             response = await self._chat.complete(request)
-            billed = (response.usage.cost_usd or 0.0) if self._chat.billed else 0.0
-        except RequestError:
-            billed = 0.0
+            billed, lost = (response.usage.cost_usd or 0.0) if self._chat.billed else 0.0, Usage()
+        except RequestError as error:
+            billed, lost = (error.usage.cost_usd or 0.0) if self._chat.billed else 0.0, error.usage
             raise
         finally:
             await self._budget.settle(reserved, billed)
+            if lost != Usage():
+                self._store.add_loss(self._run_id, self.name, lost, billed)
         self._store.add_response(self._run_id, key, self.name, request.as_json(), response, billed)
         return response
 
@@ -159,15 +161,17 @@ class CachedEmbedder:
         if not self._embedder.billed:
             return await self._embedder.embed(texts), 0.0
         reserved = await self._budget.reserve(self._embedder.price(self._embedder.worst_case(texts)), self.name)
-        billed = reserved
+        billed, lost = reserved, Usage(cost_usd=reserved)
         try:
             fresh = await self._embedder.embed(texts)
-            billed = fresh.usage.cost_usd or 0.0
-        except RequestError:
-            billed = 0.0
+            billed, lost = fresh.usage.cost_usd or 0.0, Usage()
+        except RequestError as error:
+            billed, lost = error.usage.cost_usd or 0.0, error.usage
             raise
         finally:
             await self._budget.settle(reserved, billed)
+            if lost != Usage():
+                self._store.add_loss(self._run_id, self.name, lost, billed)
         return fresh, billed
 
     async def aclose(self) -> None:

@@ -47,6 +47,8 @@ CREATE TABLE responses (
 CREATE TABLE embeddings (
     key TEXT PRIMARY KEY, vector BLOB NOT NULL, usage TEXT NOT NULL, seconds REAL NOT NULL, run_id TEXT NOT NULL,
     billed_usd REAL NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID;
+CREATE TABLE losses (run_id TEXT NOT NULL, model TEXT NOT NULL, usage TEXT NOT NULL, billed_usd REAL NOT NULL,
+    created TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) STRICT;
 """
 
 _SINCE_1 = """
@@ -55,6 +57,8 @@ ALTER TABLE trials ADD COLUMN scoring TEXT;
 ALTER TABLE responses ADD COLUMN tool_calls TEXT;
 ALTER TABLE responses ADD COLUMN logprob REAL;
 ALTER TABLE embeddings ADD COLUMN billed_usd REAL NOT NULL DEFAULT 0;
+CREATE TABLE losses (run_id TEXT NOT NULL, model TEXT NOT NULL, usage TEXT NOT NULL, billed_usd REAL NOT NULL,
+    created TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) STRICT;
 """
 """What a file of format 1 lacks."""
 
@@ -305,19 +309,28 @@ class Store:
         """What answers and embeddings first asked in this run took together, priced as when they were asked."""
         rows = self._execute(
             "SELECT usage FROM (SELECT key, usage FROM responses WHERE run_id = ?1 UNION ALL"
-            " SELECT key, usage FROM embeddings WHERE run_id = ?1) ORDER BY key",
+            " SELECT key, usage FROM embeddings WHERE run_id = ?1 UNION ALL"
+            " SELECT model, usage FROM losses WHERE run_id = ?1) ORDER BY key, usage",
             (run_id,),
         )
         return sum((_unpack_usage(row[0]) for row in rows), Usage())
 
     def billed_usd(self, run_id: str) -> float:
-        """Dollars that left the house for answers and embeddings first asked in this run."""
+        """Dollars that left the house for what was first asked in this run, calls that gave nothing included."""
         rows = self._execute(
             "SELECT coalesce(sum(billed_usd), 0) FROM responses WHERE run_id = ?1 UNION ALL"
-            " SELECT coalesce(sum(billed_usd), 0) FROM embeddings WHERE run_id = ?1",
+            " SELECT coalesce(sum(billed_usd), 0) FROM embeddings WHERE run_id = ?1 UNION ALL"
+            " SELECT coalesce(sum(billed_usd), 0) FROM losses WHERE run_id = ?1",
             (run_id,),
         )
         return float(sum(total for (total,) in rows))
+
+    def add_loss(self, run_id: str, model: str, usage: Usage, billed_usd: float) -> None:
+        """Remember dollars that left the house, or may have, for a call that gave no answer."""
+        self._execute(
+            "INSERT INTO losses (run_id, model, usage, billed_usd) VALUES (?, ?, ?, ?)",
+            (run_id, model, _pack_usage(usage), billed_usd),
+        )
 
     def add_embedding(self, run_id: str, key: str, embedding: StoredEmbedding, billed_usd: float = 0.0) -> None:
         """Remember a vector; `billed_usd` is what left the house for it."""

@@ -1,6 +1,7 @@
 """Headless Chromium over its DevTools pipe: opens a page from disk, looks at it, and tells what it did.
 
-No package is needed beyond the browser (Debian: `apt-get install chromium`).
+No package is needed beyond the browser (Debian: `apt-get install chromium`). The pictures in docs/images are made by
+`python -m tests.chromium REPORT.html docs/images`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -200,3 +202,20 @@ def browser() -> Iterator[Chromium]:
             process.wait(timeout=_SECONDS)
             os.close(to_write)
             os.close(from_read)
+
+
+_WIDTHS = {"desktop": 1280, "phone": 390, "dark": 1280}
+
+
+def portray(report: Path, folder: Path) -> None:
+    """Write the pictures of the documentation: report-desktop.png, report-phone.png and report-dark.png."""
+    with browser() as chromium:
+        for name, width in _WIDTHS.items():
+            phone = name == "phone"
+            tab = chromium.open(report, width=width, height=844, dark=name == "dark", phone=phone)
+            path = folder / f"report-{name}.png"
+            tab.screenshot(path, width=width, height=1688 if phone else 2200, scale=1.0 if phone else 0.64)
+
+
+if __name__ == "__main__":
+    portray(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -32,10 +32,12 @@ from advisor.report.html.figures.placing import place_labels, spread
 from advisor.report.html.figures.quality import cost_against_score
 from advisor.report.html.figures.spending import monthly
 from advisor.report.html.figures.training import learning_curve
+from advisor.report.html.figures.worth import worth
 from advisor.report.html.markup import Markup, element
 from advisor.report.html.names import named
 from advisor.report.html.page import asset, page
 from advisor.scenario.load import load_scenario
+from advisor.tuning.investment import Investment, drivers, expected_usd, present_value
 from backends.types import ChatResponse, Usage
 from evals.cache import store_path
 from evals.statistics.binary import BinaryTest
@@ -206,11 +208,13 @@ def test_the_page_loads_nothing_and_runs_one_script_known_by_its_hash(
         links = {attributes.get(key) for key in ("src", "href", "xlink:href", "srcset", "data", "action")} - {None}
         assert all(str(link).startswith("#") for link in links), (tag, links)
     assert [one.get("type") for one in reader.all("script")] == ["application/json", None]
-    script = html.rpartition("<script>")[2].partition("</script>")[0]
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = next(str(one["content"]) for one in reader.all("meta") if "http-equiv" in one)
     assert policy.startswith("default-src 'none'")
-    assert f"script-src 'sha256-{digest}'" in policy
+    for tag in ("style", "script"):
+        code = html.rpartition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+        digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert not any("style" in attributes for _, attributes in reader.elements), "the policy would refuse it"
     assert not re.search(r"url\((?!#)|@import", html.split("</style>")[0])
 
 
@@ -262,6 +266,30 @@ def test_without_the_drawing_package_the_page_has_tables_and_says_what_to_instal
     assert not reader.all("svg")
     assert len(reader.all("figure")) >= 6
     assert any("pip install 'cheapest-llm-advisor[report]'" in text for text in reader.text("p"))
+
+
+ODD: dict[str, tuple[list[dict[str, str]], dict[str, Any], Any]] = {
+    "no answer at all": ([{"when": ".", "error": "down"}], {"fine_tune": {"when": "never"}}, engine.run),
+    "graded scores": (
+        toys.rules(0.8, needs="worked example"),
+        {"scorer": "token_f1", "labels": None, "fine_tune": {"when": "never"}},
+        engine.run,
+    ),
+    "stopped by the budget": (toys.rules(0.5), {"budget": {"minutes": 1e-9}}, engine.run),
+    "one label takes all": ([{"when": ".", "answer": "fruit"}], {"fine_tune": {"when": "never"}}, engine.compare),
+    "no traffic": (toys.rules(0.9), {"traffic": {}, "techniques": ["zero_shot"]}, engine.run),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_runs_have_a_page_too(name: str, tmp_path: Path) -> None:
+    rules, changes, kind = ODD[name]
+    made = make(tmp_path, rules, kind, n_test=30, **changes)
+    reader = Reader(made.html)
+    assert reader.text("h1")
+    assert len(reader.all("table")) >= 1
+    assert len(reader.all("svg")) >= len(reader.all("figure"))
+    assert not re.search(r"\b(None|nan|NaN)\b", made.html.split('<script type="application/json"')[0])
 
 
 # -- colours ------------------------------------------------------------------------------------------------------
@@ -414,6 +442,23 @@ def test_the_learning_curve_shows_pilot_forecast_and_what_was_reached() -> None:
     assert rows["reached"] == ("400", "0.810")
     assert "a chance of 40 %" in figure.summary
     assert learning_curve(report | {"escalation": None}) is None
+
+
+def test_the_worth_of_a_fine_tune_names_what_it_hangs_on() -> None:
+    from advisor.report.html.charts import svg
+
+    plan = Investment(fixed_usd=300.0, saving_usd_per_request=0.001, requests_per_month=50_000, months=9, success=0.6)
+    value = dataclasses.asdict(present_value(plan))
+    found = {"candidate": "fine_tune@m", "against": "few_shot@m", "assumptions": dataclasses.asdict(plan)}
+    found |= value | {"drivers": [dataclasses.asdict(driver) for driver in drivers(plan)]}
+    figure = worth({"economics": {"net_present_value": found}})
+    assert figure is not None
+    assert f"positive with probability {value['p_positive']:.0%}".replace("%", " %") in figure.summary
+    assert figure.rows[0][0] in {"requests per month", "months", "saving $ per request"}
+    drawn = figure.draw(330)["layer"][0]["data"]["values"]
+    assert {row["from"] for row in drawn} == {expected_usd(plan)}
+    assert svg(figure.draw(330), "w").count("<path") >= 2 * len(figure.rows)
+    assert worth({"economics": {"net_present_value": None}}) is None
 
 
 # -- the sample explorer ------------------------------------------------------------------------------------------

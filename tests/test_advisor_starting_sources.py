@@ -248,6 +248,29 @@ def test_the_columns_may_be_named(tmp_path: Path) -> None:
     assert "\nquestion: q" in scenario.task.test[0].input
 
 
+def test_tests_of_promptfoo_in_tables_are_read_as_such(tmp_path: Path) -> None:
+    rows = [(text, f"icontains: {label}") for text, label in labelled(30)]
+    made = init(table(tmp_path / "tests.csv", ["message", "__expected"], rows), tmp_path / "x")
+    scenario = checked(made)
+    assert scenario.scorer_name.startswith("includes(")
+    tests = [
+        {"vars": {"message": text}, "assert": [{"type": "equals", "value": label}]} for text, label in labelled(30)
+    ]
+    made = init(jsonl(tmp_path / "tests.jsonl", tests), tmp_path / "y")
+    assert checked(made).task.labels == tuple(toys.LABELS)
+
+
+def test_a_column_of_conversations_in_parquet_is_a_chat_file(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    chats = [
+        [{"role": "user", "content": text}, {"role": "assistant", "content": label}] for text, label in labelled(30)
+    ]
+    parquet.write_table(pyarrow.table({"messages": chats}), tmp_path / "chats.parquet")
+    assert checked(init(tmp_path / "chats.parquet", tmp_path / "made")).task.labels == tuple(toys.LABELS)
+
+
 # -- bad input --------------------------------------------------------------------------------------------------------
 
 
@@ -350,8 +373,7 @@ def test_every_guess_stands_in_the_scenario_and_in_the_page(tmp_path: Path) -> N
     scenario = " ".join((made.folder / "scenario.yaml").read_text("utf-8").replace("\n# ", " ").split())
     page = (made.folder / "README.md").read_text("utf-8")
     for guess in made.guesses:
-        if guess.what != "size":
-            assert f"{guess.what}: {guess.value} ({guess.why})." in scenario
+        assert f"{guess.what}: {guess.value} ({guess.why})." in scenario
         assert f"| {guess.what} | {guess.value} |" in page
     assert len(page.splitlines()) < 50, "one page"
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from backends.errors import BackendUnavailable, InputError
-from backends.local import checkpoint, training
+from backends.local import adapters, checkpoint, loss, training
 from backends.local.catalog import Place
 from backends.local.chat import LocalChat
 from backends.local.examples import Example, batches, by_tokens, encode
@@ -49,7 +49,7 @@ def test_unknown_and_wrong_recipe_keys_are_all_named():
     with pytest.raises(InputError) as caught:
         Recipe.parse({"lerning_rate": 1e-4, "rank": 0, "epochs": 2.5, "batch_size": True, "dtype": "int4", "warmup": 1})
     text = str(caught.value)
-    assert "Did you mean 'learning_rate'? Known are alpha, batch_size, dtype, epochs" in text
+    assert "Did you mean 'learning_rate'? Known are alpha, batch_size, dora, dropout, dtype" in text
     assert [p.where.rpartition(".")[2] for p in caught.value.problems] == [
         "lerning_rate",
         "rank",
@@ -130,7 +130,7 @@ def test_a_large_batch_is_cut_by_tokens():
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "alibi", "sliding"])
 def test_the_loss_is_that_of_transformers_on_the_answers_alone(kind):
-    model = training.with_adapter(tiny_model(kind), Recipe(rank=4, alpha=4), 0)
+    model = adapters.with_adapter(tiny_model(kind), Recipe(rank=4, alpha=4), 0)
     generator = torch.Generator().manual_seed(0)
     examples = [
         Example(tuple(torch.randint(3, 400, (size,), generator=generator).tolist()), answer)
@@ -142,19 +142,19 @@ def test_the_loss_is_that_of_transformers_on_the_answers_alone(kind):
         labels = ids.clone()
         labels[:, : len(example.ids) - example.answer] = -100
         expected += model(input_ids=ids, labels=labels).loss.item() * example.answer
-    assert training.summed_loss(model, examples).item() == pytest.approx(expected, rel=1e-5)
-    assert training.dev_loss(model, examples) == pytest.approx(expected / 10, rel=1e-5)
+    assert loss.summed_loss(model, examples).item() == pytest.approx(expected, rel=1e-5)
+    mean = loss.mean_loss(lambda part: loss.summed_loss(model, part), examples)
+    assert mean == pytest.approx(expected / 10, rel=1e-5)
 
 
-def test_a_batch_in_parts_steps_as_a_whole_one(monkeypatch):
+def test_a_batch_in_parts_steps_as_a_whole_one():
     gradients = []
     for limit in (2048, 1):
-        monkeypatch.setattr(training, "_PART_TOKENS", limit)
-        model = training.with_adapter(tiny_model(), Recipe(rank=4, alpha=4), 0)
+        model = adapters.with_adapter(tiny_model(), Recipe(rank=4, alpha=4), 0)
         examples = [Example((5, 6, 7, 8 + i), 2) for i in range(3)]
-        parameters = training._trainable(model)
-        for part in by_tokens(examples, training._PART_TOKENS):
-            (training.summed_loss(model, part) / 6).backward()
+        parameters = adapters.trainable(model)
+        for part in by_tokens(examples, limit):
+            (loss.summed_loss(model, part) / 6).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in parameters.values()]))
     assert torch.allclose(*gradients, atol=1e-6)
 
@@ -174,7 +174,7 @@ async def test_a_tuned_model_learns_is_named_and_is_found_again(tiny, tmp_path):
     assert seen[-1].seconds_left == 0
     assert tuned.losses[-1][0] == 9
     assert tuned.cost_usd == pytest.approx(tuned.seconds * 3.6 / 3600)
-    assert tuned.recipe == {**RECIPE, "alpha": 8, "warmup": 0.05}
+    assert {**RECIPE, "alpha": 8, "warmup": 0.05, "method": "lora", "layers": "all"}.items() <= tuned.recipe.items()
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
         "README.md",
         "adapter_config.json",
@@ -250,11 +250,11 @@ def rename_job(folder):
 
 async def test_the_best_epoch_on_dev_is_kept(tiny, tmp_path, monkeypatch):  # noqa: F811
     losses = iter([3.0, 1.0, 2.0])
-    monkeypatch.setattr(training, "dev_loss", lambda model, dev: next(losses))
+    monkeypatch.setattr(training, "mean_loss", lambda loss, dev: next(losses))
     three = await tune(tiny, tmp_path / "three")
     assert three.dev_losses == ((1, 3.0), (2, 1.0), (3, 2.0))
     falling = iter([3.0, 2.0, 1.0])
-    monkeypatch.setattr(training, "dev_loss", lambda model, dev: next(falling))
+    monkeypatch.setattr(training, "mean_loss", lambda loss, dev: next(falling))
     await tune(tiny, tmp_path / "falling")
     assert weights(tmp_path / "three") != weights(tmp_path / "falling")
 

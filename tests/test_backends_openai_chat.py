@@ -195,6 +195,14 @@ async def test_refused_parameters_are_left_out_and_that_is_remembered() -> None:
     assert tries == 6
 
 
+async def test_a_parameter_that_a_model_has_no_longer_is_no_missing_model() -> None:
+    text = "The model: 'temperature' is not available, it has been deprecated."
+    gone = error(400, text, code="unsupported_parameter", param="temperature")
+    async with Server(fault=lambda number, body: gone if "temperature" in body else None) as server:
+        await ask(server, ASK)
+    assert "temperature" not in server.bodies[-1]
+
+
 async def test_what_is_remembered_is_told_and_forgotten_after_a_month(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Server(fault=refusing("logprobs")) as server:
         chat = chat_of(server)

@@ -73,6 +73,12 @@ def after_one(fault: Fault) -> Callable[[int, Json], Fault | None]:
 
 PASSING = {
     "429": wire.BUSY,
+    "a rate limit that more money would raise": error(
+        429,
+        "Rate limit reached for gpt-4o-mini on requests per min. Limit: 3 / min. You can increase your rate limit by "
+        "adding a payment method to your account at https://platform.openai.com/account/billing.",
+        {"retry-after-ms": "1"},
+    ),
     "429 without a wait": error(429, "Too many requests."),
     "503": error(503, "Loading model"),
     "500": wire.BROKEN,
@@ -170,6 +176,8 @@ FATAL = {
     "wrong key": (wire.WRONG_KEY, "refuses the key in PLANTED_KEY.*Check the key"),
     "no credit": (error(429, "You exceeded your current quota.", code="insufficient_quota"), "credit is used up"),
     "unknown model": (wire.NO_MODEL, "has no such model.*Check the name"),
+    "a retired model": (error(400, "The model `x` has been decommissioned."), "has no such model"),
+    "no payment": (error(402, "Insufficient credits."), "credit is used up"),
     "forbidden": (error(403, "Country not supported."), "does not allow the request"),
     "no such path": (Fault(404, {"detail": "Not Found"}), r"no such path: Not Found.*end in /v1"),
     "a page": (wire.HTML, r"web page and not with JSON\. Check base_url"),
@@ -420,15 +428,10 @@ class Spree:
     def server(self) -> Server:
         """Bills by its own count; a fifth of all attempts fail, and some prompts are cut off after they were billed."""
         rng = random.Random(f"{self.seed}:answers")
-        passing = weather(self.seed, 0.2, [wire.BUSY, wire.BROKEN, wire.ERROR_IN_200, wire.HTML])
-        cut: set[str] = set()
+        passing = weather(self.seed, 0.2, [wire.BUSY, wire.BROKEN, wire.ERROR_IN_200, wire.HTML, wire.FILTERED])
 
         def fault(number: int, body: Json) -> Fault | None:
-            prompt = body["messages"][-1]["content"]
-            if prompt not in cut and rng.random() < 0.2:
-                cut.add(prompt)
-                return wire.CUT
-            return passing(number, body)
+            return wire.CUT if rng.random() < 0.2 else passing(number, body)
 
         def answer(body: Json) -> str:
             return wire.form_answer(body) or "word " * rng.randrange(body["max_tokens"])
@@ -446,8 +449,11 @@ class Spree:
             cached = CachedChat(chat, store, "r", budget)
             asked = [cached.complete(request) for request in self.requests()]
             for found in await asyncio.gather(*asked, return_exceptions=True):
-                assert not isinstance(found, BaseException) or isinstance(found, BudgetError)
+                assert not isinstance(found, BaseException) or isinstance(
+                    found, BudgetError | RequestError | BackendUnavailable
+                )
             await cached.aclose()
+            assert store.billed_usd("r") == pytest.approx(budget.spent_usd)
             return server.billed_usd, budget.spent_usd, worst * self.share
 
 

@@ -142,6 +142,15 @@ def test_embeddings_that_were_billed_count_as_money_spent(tmp_path: Path) -> Non
         assert store.billed_usd("r1") == 0.25
 
 
+def test_calls_that_gave_nothing_count_as_money_spent(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "a.db") as store:
+        for usd in (0.25, 0.5):
+            store.add_loss("r1", "m", Usage(1, 3, 0, 0, usd), usd)
+        assert store.billed_usd("r1") == 0.75
+        assert store.billed_usd("r2") == 0.0
+        assert store.asked("r1") == Usage(2, 6, 0, 0, 0.75)
+
+
 def test_a_workspace_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
     added = {"trials": ("steps", "scoring"), "responses": ("tool_calls", "logprob"), "embeddings": ("billed_usd",)}
     with Store.open(tmp_path / "a.db") as store:
@@ -150,6 +159,7 @@ def test_a_workspace_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path)
         for table, columns in added.items():
             for column in columns:
                 store._execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        store._execute("DROP TABLE losses")
         store._execute("PRAGMA user_version = 1")
     with Store.open(tmp_path / "a.db") as store:
         assert store.trials(RUN.id) == [trial()]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from advisor.starting.columns import Wishes
+from advisor.starting.draft import Guess
 from advisor.starting.initialise import Made, init
 from backends.errors import InputError
 
@@ -20,29 +23,39 @@ def show_init(
     Raises InputError when the source cannot be used, or when `advisor check` would refuse what was made.
     """
     made = init(source, into, name=name, wishes=wishes, force=force)
-    for line in _brief(made) if quiet else _lines(made):
-        console.print(line, soft_wrap=True)
+    if quiet:
+        console.print(Text(str(made.folder)), soft_wrap=True)
+    else:
+        for part in _parts(made):
+            # Paths and commands are to be copied in one piece; tables fold by themselves.
+            console.print(part, soft_wrap=isinstance(part, Text))
     if made.problems:
         raise InputError(made.problems)
     return made
 
 
-def _brief(made: Made) -> list[Text]:
-    return [Text(str(made.folder))]
-
-
-def _lines(made: Made) -> list[Text]:
+def _parts(made: Made) -> Iterator[RenderableType]:
     rows = ", ".join(f"{number} {split}" for split, number in made.splits)
-    lines = [Text(f"{made.folder}: a scenario with {rows} samples.")]
-    lines += [Text(""), Text("Guessed, and written into scenario.yaml with the reasons:", "bold")]
-    width = max(len(guess.what) for guess in made.guesses)
-    for guess in made.guesses:
-        lines.append(Text.assemble((f"  {guess.what:<{width}}  ", "bold"), guess.value, (f" ({guess.why})", "dim")))
-        lines += [Text(f"  {'':<{width}}  check: {guess.check}")] if guess.check else []
+    yield Text(f"{made.folder}: a scenario with {rows} samples.")
+    yield Text("\nGuessed, and written into scenario.yaml with the reasons:", "bold")
+    yield _table(made.guesses)
     if made.lost:
-        lines += [Text(""), Text("Not taken over:", "bold"), *(Text(f"  {one}") for one in made.lost)]
-    lines += [Text(""), *(Text(f"note: {warning}") for warning in made.warnings)]
-    lines += [Text(f"power: {made.resolved}")] if made.resolved else []
+        yield Text("\nNot taken over:", "bold")
+        yield from (Text(f"  {one}") for one in made.lost)
+    yield Text("")
+    yield from (Text(f"note: {warning}") for warning in made.warnings)
+    if made.resolved is not None:
+        yield Text(f"power: {made.resolved}")
     if not made.problems:
-        lines.append(Text(f"Next: read {made.folder / 'scenario.yaml'}, then advisor check {made.folder}"))
-    return lines
+        yield Text(f"Next: read {made.folder / 'scenario.yaml'}, then advisor check {made.folder}")
+
+
+def _table(guesses: tuple[Guess, ...]) -> Table:
+    table = Table.grid(padding=(0, 0, 0, 2), pad_edge=True)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    for guess in guesses:
+        table.add_row(Text(guess.what), Text.assemble(guess.value, (f" ({guess.why})", "dim")))
+        if guess.check:
+            table.add_row("", Text(f"check: {guess.check}"))
+    return table

@@ -15,7 +15,7 @@ from advisor.starting.draft import Example, Guess, Measure, count
 from advisor.starting.schemas import schema_of
 from backends.errors import InputError
 from evals.scorers import ModelScorer, ScorerError, make_scorer, right_answer
-from evals.scorers.text import normalise
+from evals.scorers.text import normalise, squad_words
 
 _MOST_LABELS = 200
 _LONGEST_LABEL = 60
@@ -26,8 +26,10 @@ _ROWS_PER_NUMBER = 10
 """The same for labels that are numbers, which are more often quantities."""
 _SHORT_WORDS = 15
 """Nine of ten answers of a short kind have no more."""
+_FEWEST_CHARACTERS = 10
+"""Of a text, in the middle: signs that are no words have nothing in common but all."""
 _NUMBER = re.compile(r"[-+]?[$€£]?\s*\d[\d,]*(?:\.\d+)?\s*%?|[-+]?\.\d+")
-_QUERY = re.compile(r"\s*\(*\s*(?:select|with)\b", re.IGNORECASE)
+_QUERY = re.compile(r"\s*\(*\s*(?:select|with)\b.*\bfrom\b", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,9 @@ def _queries(targets: Sequence[str]) -> Answers | None:
 
 
 def _spans(targets: Sequence[str]) -> Answers | None:
-    words = sorted(len(target.split()) for target in targets)
+    words = sorted(len(squad_words(target)) for target in targets)
+    if not words[0]:
+        return None
     if words[int(0.9 * (len(words) - 1))] > _SHORT_WORDS:
         return None
     why = f"targets are short texts, {statistics.median(words):g} words in the middle; words in common count"
@@ -189,6 +193,8 @@ def _spans(targets: Sequence[str]) -> Answers | None:
 
 
 def _texts(targets: Sequence[str]) -> Answers | None:
+    if statistics.median(map(len, targets)) < _FEWEST_CHARACTERS:
+        return None
     latin = sum(bool(re.search(r"[a-zA-Z0-9]{2}", target)) for target in targets)
     name, what = ("rouge_l", "words in common, in order") if latin == len(targets) else ("chrf", "characters in common")
     words = statistics.median(len(target.split()) for target in targets)

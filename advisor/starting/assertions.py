@@ -103,6 +103,9 @@ def _check(said: Mapping[str, Any], values: Mapping[str, Any], shared: Shared, r
     value = _value(said.get("value"), values, reading)
     threshold = said.get("threshold")
     if kind in _SAME:
+        if fault := _unreadable(kind, value):
+            reading.lost[f"an assertion `{full}`: {fault}"] += 1
+            return None
         return _same(_SAME[kind], value, negated)
     if kind in _NEAR:
         name, usual = _NEAR[kind]
@@ -120,6 +123,23 @@ def _check(said: Mapping[str, Any], values: Mapping[str, Any], shared: Shared, r
             JUDGED, _RUBRICS[kind].format(value=rubric), model=model_name(said.get("provider")) or shared.judge
         )
     _refused(kind, full, threshold, reading)
+    return None
+
+
+def _unreadable(kind: str, value: Any) -> str | None:
+    """What keeps a pattern or a schema from being used here, None where nothing does."""
+    if kind == "regex":
+        try:
+            re.compile(_text(value))
+        except re.error as error:
+            return f"Python's `re` does not read the pattern {_text(value)!r} ({error})"
+    if kind in ("is-json", "contains-json") and isinstance(value, Mapping):
+        import jsonschema  # takes a tenth of a second, and few sources need it
+
+        try:
+            jsonschema.Draft202012Validator.check_schema(dict(value))
+        except jsonschema.SchemaError as error:
+            return f"its schema is none ({error.message})"
     return None
 
 

@@ -32,7 +32,7 @@ def equals(output: str, value: Any) -> bool:
         return output.strip() == value.strip()
     try:
         return bool(json.loads(output) == value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -82,7 +82,7 @@ def is_json(output: str, value: Any) -> bool:
 
     try:
         jsonschema.validate(json.loads(output), value or {})
-    except (ValueError, jsonschema.ValidationError):
+    except (ValueError, RecursionError, jsonschema.ValidationError):
         return False
     return True
 
@@ -95,7 +95,7 @@ def contains_json(output: str, value: Any) -> bool:
     for found in list(re.finditer(r"[{\[]", output))[:200]:
         try:
             jsonschema.validate(decoder.raw_decode(output, found.start())[0], value or {})
-        except (ValueError, jsonschema.ValidationError):
+        except (ValueError, RecursionError, jsonschema.ValidationError):
             continue
         return True
     return False

@@ -105,7 +105,7 @@ def _metadata(test: _Test, said: str) -> dict[str, Any]:
 def _prompt(config: Mapping[str, Any], reading: Reading) -> Messages:
     """The first prompt as messages; the others are told."""
     prompts = config.get("prompts")
-    prompts = prompts if isinstance(prompts, list) else [prompts]
+    prompts = prompts if isinstance(prompts, list) and prompts else [prompts]
     if len(prompts) > 1:
         reading.lost[
             f"{count(len(prompts) - 1, 'further prompt')}: one scenario has one task; compare them as chains"

@@ -204,8 +204,8 @@ def _goal(plan: Plan) -> dict[str, Any]:
 
 def _goal_comment(plan: Plan) -> str:
     return (
-        f"{_said(plan, 'goal')}\nSet this before you see any result: `target` is the mean score to reach; a candidate "
-        "`margin` above it is not to be missed."
+        f"{_said(plan, 'goal', 'size')}\nSet this before you see any result: `target` is the mean score to reach; a "
+        "candidate `margin` above it is not to be missed."
     )
 
 

@@ -25,6 +25,7 @@ def with_adapter(model: Any, recipe: Recipe, seed: int) -> Any:
 
     Raises InputError when the recipe names layers or modules that the model does not have.
     """
+    assert recipe.alpha is not None
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,

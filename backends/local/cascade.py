@@ -61,10 +61,10 @@ class Cascade:
         items = self._items(prompts)
         passes = [items[low:high] for low, high in _cut([item.length for item in items])]
         computed = [self._compute(part) for part in passes]
-        self._join([block for _, block in computed], items)
         if len(items) == 1 and items[0].length >= MIN_TOKENS:
             own = _segment(computed[0][1], 0, items[0].length)
             self._prefixes.remember(items[0].ids, (*items[0].chain, own))
+        self._join([block for _, block in computed], items)
         return torch.cat([logits for logits, _ in computed])
 
     def extend(self, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -85,7 +85,11 @@ class Cascade:
         chosen = torch.tensor(rows, dtype=torch.long, device=self._model.device)
         self._chains = [self._chains[i] for i in rows]
         self._lengths = [self._lengths[i] for i in rows]
-        self._block = [(k.index_select(0, chosen), v.index_select(0, chosen)) for k, v in self._block] if rows else []
+        if not rows:
+            self._block = []
+        # Layer by layer here and below, so that no more than one lies in memory twice.
+        for layer, (keys, values) in enumerate(self._block):
+            self._block[layer] = (keys.index_select(0, chosen), values.index_select(0, chosen))
 
     def _items(self, prompts: Sequence[tuple[int, ...]]) -> list[_Item]:
         """The prompts, with what they share computed, level by level."""
@@ -147,16 +151,20 @@ class Cascade:
         parts = [*([self._block] if self._lengths else []), *blocks]
         self._chains += [item.chain for item in items]
         self._lengths += [item.length for item in items]
-        held = max(self._lengths) + _SLACK
-        self._block = [
-            (_stacked([part[layer][0] for part in parts], held), _stacked([part[layer][1] for part in parts], held))
-            for layer in range(len(parts[0]))
-        ]
+        self._block = self._stack(parts)
 
     def _grow(self, tokens: int) -> None:
         if tokens > self._block[0][0].shape[1]:
-            held = tokens + _SLACK
-            self._block = [(_stacked([keys], held), _stacked([values], held)) for keys, values in self._block]
+            self._block = self._stack([self._block])
+
+    def _stack(self, parts: Sequence[Block]) -> Block:
+        """One block of the rows of several, which are used up, with room for some tokens more."""
+        held = max(self._lengths) + _SLACK
+        block: Block = []
+        for _ in range(len(parts[0])):
+            keys, values = zip(*(part.pop(0) for part in parts), strict=True)
+            block.append((_stacked(keys, held), _stacked(values, held)))
+        return block
 
     def _mask(self, ragged: Ragged, before: torch.Tensor) -> torch.Tensor:
         """What each new token may see of its row: all up to itself."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
-import psutil
 import torch
 from torch import nn
 
@@ -44,14 +44,14 @@ class Shape:
         """Measure a model, which may lie on the meta device; raises InputError when the recipe does not suit it."""
         layers = layer_list(model)
         learning = layers[recipe.first_layer(len(layers)) :]
-        linear = [m.weight for m in layers[0].modules() if hasattr(m, "weight") and m.weight.dim() == 2]
+        matrices = [parameter.shape for parameter in layers[0].parameters() if parameter.dim() == 2]
         config = model.config.get_text_config()
         return cls(
             parameters=_count(model),
             trainable=_trained(model, learning, recipe),
             layers=len(learning),
             hidden=config.hidden_size,
-            inner=max((max(weight.shape) for weight in linear), default=config.hidden_size),
+            inner=max((max(shape) for shape in matrices), default=config.hidden_size),
             vocabulary=config.vocab_size,
         )
 
@@ -82,14 +82,16 @@ def available(device: str) -> int:
     """Bytes that are free on the device now, container limits respected."""
     if device == "cuda":
         return int(torch.cuda.mem_get_info()[0])
-    free = int(psutil.virtual_memory().available)
-    total = hardware.detect().memory_gb
-    return free if total is None else min(free, int(total * 1e9))
+    total = int((hardware.detect().memory_gb or 4.0) * 1e9)
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return min(total, next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")))
+    except (OSError, StopIteration):
+        return total
 
 
-def check(model: Any, recipe: Recipe, *, tokens: int, answers: int, device: str) -> None:
-    """Raise InputError when training would not fit into the memory that is free, saying what would."""
-    free = available(device)
+def check(model: Any, recipe: Recipe, free: int, *, tokens: int, answers: int, device: str) -> None:
+    """Raise InputError when training would not fit into so many free bytes, saying what would."""
 
     def needed(recipe: Recipe) -> int:
         return estimate(Shape.of(model, recipe), recipe, tokens=tokens, answers=answers, device=device)
@@ -137,6 +139,6 @@ def _count(module: nn.Module) -> int:
 def _trained(model: Any, learning: nn.ModuleList, recipe: Recipe) -> int:
     if recipe.is_full:
         return _count(model if len(learning) == len(layer_list(model)) else learning)
-    names = set(target_modules(model, recipe))
-    shapes = [m.weight.shape for name, m in learning.named_modules() if name.rpartition(".")[2] in names]
+    weights = [[name, "weight"] for name in target_modules(model, recipe)]
+    shapes = [parameter.shape for name, parameter in learning.named_parameters() if name.split(".")[-2:] in weights]
     return sum(recipe.rank * sum(shape) + (max(shape) if recipe.dora else 0) for shape in shapes)

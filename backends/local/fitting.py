@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
 from backends import hardware
 from backends.errors import InputError, Problem
 from backends.local import estimate, frozen
 from backends.local.adapters import in_full, layer_list, with_adapter
 from backends.local.checkpoint import Standing
-from backends.local.convert import converted
 from backends.local.examples import Example, by_tokens, encode
 from backends.local.files import write_text
 from backends.local.frozen import Frozen
 from backends.local.fused import fuse
-from backends.local.loading import load
 from backends.local.loss import PART_TOKENS
 from backends.local.memory import keep_freed_memory
+from backends.local.opening import check_method, opened, sketch
 from backends.local.prompts import Prompts
 from backends.local.quiet import peft_quiet, quiet
 from backends.local.recipe import Recipe
+from backends.local.short_attention import short_attention
 from backends.local.training import Training, precision
 from backends.local.tune import Work, portable_base
 from backends.types import TuneJob, TuneObserver
 
 _CACHE_SHARE = 4
-"""A quarter of the free memory for hidden states; more of them lie in a file."""
+"""A quarter of the free memory for what enters the first layer that learns; if it is more, it lies in a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,55 +46,71 @@ class Fitted:
 
 
 def fit(work: Work, device: str, observe: TuneObserver | None, stop: threading.Event) -> Fitted:
-    """Train, and write the adapter in peft's own format or the model in transformers' into the job's folder."""
-    job, recipe = work.job, work.recipe
-    dtype = recipe.dtype or ("bfloat16" if _has_bfloat16(device) else "float32")
-    if recipe.method == "qlora":
-        _check_qlora(device)
-    sketch = _sketch(work)
-    first = recipe.first_layer(len(layer_list(sketch)))
-    _check_memory(sketch, recipe.filled(examples=1, hidden=1, dtype=dtype), (), device)
-    model, prompts = _opened(work, dtype, device)
-    config = model.config.get_text_config()
-    train, dev = _encoded(prompts, job, getattr(config, "max_position_embeddings", None))
-    recipe = recipe.filled(examples=len(train), hidden=config.hidden_size, dtype=dtype)
-    _check_memory(sketch, recipe, (*train, *dev), device)
+    """Train, and write the adapter in peft's format, or the whole model in transformers', into the job's folder."""
+    job = work.job
+    dtype = work.recipe.dtype or ("bfloat16" if _has_bfloat16(device) else "float32")
+    check_method(work.recipe, device)
+    plain, free = sketch(job.base, work.place), estimate.available(device)
     if device == "cpu":
         keep_freed_memory()
+    # Twice: before the weights are read and, when the samples are known, before training.
+    bare = work.recipe.filled(examples=1, hidden=1, dtype=dtype)
+    estimate.check(plain, bare, free, tokens=0, answers=0, device=device)
+    model, prompts = opened(job.base, work.place, work.recipe, dtype, device)
+    config = model.config.get_text_config()
+    train, dev = _encoded(prompts, job, getattr(config, "max_position_embeddings", None))
+    recipe = work.recipe.filled(examples=len(train), hidden=config.hidden_size, dtype=dtype)
+    tokens, answers = _largest_pass(train, recipe)
+    estimate.check(plain, recipe, free, tokens=tokens, answers=answers, device=device)
     model.name_or_path = portable_base(job.base, work.place)
-    training = _prepared(model, recipe, work, train, dev)
+    training = Training(model, recipe, train, dev, job.seed, job.folder, work.key)
+    standing, trained = _train(model, training, observe, stop)
+    _save(trained, recipe, prompts, job.folder)
+    return Fitted(standing, recipe, sum(len(example.ids) for example in train) * standing.epoch)
+
+
+def _train(model: Any, training: Training, observe: TuneObserver | None, stop: threading.Event) -> tuple[Standing, Any]:
+    """Run the training over what of the model learns."""
+    recipe = training.recipe
+    first = recipe.first_layer(len(layer_list(model)))
+    training.model = in_full(model, recipe) if recipe.is_full else with_adapter(model, recipe, training.seed)
+    fused = not recipe.is_full and fuse(training.model)
+    training.mixed = recipe.dtype == "bfloat16" and not fused
     try:
         if first:
-            training.frozen = _lower(training, first, device)
-        standing = training.run(observe, stop)
+            training.frozen = _lower(training, first)
+        return training.run(observe, stop), training.model
     finally:
         training.frozen = None
-        frozen.forget(job.folder)
-    _save(training.model, recipe, prompts, job.folder)
-    tokens = sum(len(example.ids) for example in train) * standing.epoch
-    return Fitted(standing, recipe, tokens)
+        frozen.forget(training.folder)
 
 
-def _sketch(work: Work) -> Any:
-    """The base model's modules without their weights."""
-    folder = converted(work.place.path) if work.place.is_gguf else work.place.path
-    try:
-        with quiet(), torch.device("meta"):
-            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(Problem(work.job.base, f"cannot be opened: {error}", "Check the files of the model.")) from error
+def _lower(training: Training, first: int) -> Frozen | None:
+    """What enters the first layer that learns, for all examples."""
+    model = training.model
+    memory = estimate.available("cpu") // _CACHE_SHARE
+    examples = (*training.train, *training.dev)
+    with precision(model, mixed=training.mixed), short_attention(model):
+        return Frozen.of(model, first, examples, folder=training.folder, memory=memory)
 
 
-def _check_memory(sketch: Any, recipe: Recipe, examples: tuple[Example, ...], device: str) -> None:
-    """Refuse what cannot fit: without examples the weights and what learns, with them everything."""
-    parts = by_tokens(examples, PART_TOKENS)
-    tokens = max((len(part) * len(part[-1].ids) for part in parts), default=0)
-    answers = max((sum(example.answer for example in part) for part in parts), default=0)
-    if examples:
-        # The weights are there already.
-        recipe_free = estimate.available(device)
-        del recipe_free
-    estimate.check(sketch, recipe, tokens=tokens, answers=answers, device=device)
+def _largest_pass(train: Sequence[Example], recipe: Recipe) -> tuple[int, int]:
+    """Padded tokens, and answer tokens, of the largest forward and backward pass."""
+    longest = sorted(train, key=lambda example: len(example.ids))[-(recipe.batch_size or 1) :]
+    parts = by_tokens(longest, PART_TOKENS)
+    tokens = max(len(part) * len(part[-1].ids) for part in parts)
+    return tokens, max(sum(example.answer for example in part) for part in parts)
+
+
+def _save(model: Any, recipe: Recipe, prompts: Prompts, folder: Path) -> None:
+    if recipe.is_full:
+        with quiet():
+            model.save_pretrained(str(folder))
+            prompts.tokenizer.save_pretrained(str(folder))
+        return
+    with peft_quiet():
+        model.save_pretrained(str(folder), save_embedding_layers=False)
+    _put_in_order(folder / "adapter_config.json")
 
 
 def _encoded(prompts: Prompts, job: TuneJob, window: int | None) -> tuple[list[Example], list[Example]]:

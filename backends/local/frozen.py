@@ -131,7 +131,7 @@ def _stepping_over(lower: Sequence[nn.Module], entering: torch.Tensor) -> Iterat
 
 @contextmanager
 def _replaced(layer: nn.Module, forward: Callable[..., torch.Tensor]) -> Iterator[None]:
-    layer.forward = forward  # type: ignore[method-assign]
+    layer.forward = forward
     try:
         yield
     finally:

@@ -30,8 +30,8 @@ def fuse(model: Any) -> bool:
     layers = [module for module in model.modules() if isinstance(module, Linear)]
     fit = [layer for layer in layers if _is_plain(layer)]
     for layer in fit:
-        layer.forward = _Fused(layer)  # type: ignore[method-assign]
-    return len(fit) == len(layers)
+        layer.forward = _Fused(layer)  # type: ignore[assignment]
+    return bool(layers) and len(fit) == len(layers)
 
 
 def lays_out(device: str, dtype: str) -> bool:

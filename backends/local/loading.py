@@ -39,7 +39,7 @@ def load(name: str, place: Place, dtype: str, device: str) -> tuple[PreTrainedMo
         if is_out_of_memory(error):
             raise BackendUnavailable(f"{name} does not fit into the memory of {device}: {error}") from error
         raise InputError(Problem(name, f"cannot be opened: {error}", "Adapter and base may not fit.")) from error
-    return model, Prompts(name, tokenizer, _eos_ids(model, tokenizer))
+    return model, Prompts(name, tokenizer, eos_ids(model, tokenizer))
 
 
 def _merged(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
@@ -64,7 +64,7 @@ def _check_base(name: str, place: Place) -> None:
         )
 
 
-def _eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
+def eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     """The tokens that end an answer: a model may have several."""
     configured = model.generation_config.eos_token_id if model.generation_config else None
     ids = tokenizer.eos_token_id if configured is None else configured

@@ -10,8 +10,8 @@ import torch
 from backends import hardware
 from backends.local.batches import Limits
 
-_CPU_SHARE = 8
-"""An eighth of the machine's memory for keys and values: on a CPU the system kills a process that takes too much, so
+_CPU_SHARE = 16
+"""A sixteenth of the machine's memory for keys and values: on a CPU the system kills a process that takes too much, so
 there is no error to recover from."""
 
 

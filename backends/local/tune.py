@@ -1,4 +1,4 @@
-"""Fine-tuning on this machine: LoRA through peft, resumable, the same bits for the same job on one CPU."""
+"""Fine-tuning on this machine: an adapter or all weights, resumable, the same bits for the same job on one CPU."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ class Work:
     @property
     def name(self) -> str:
         """Name of the tuned model."""
-        return f"{self.job.base}+lora-{self.key[:8]}"
+        kind = "full" if self.recipe.is_full else "lora"
+        return f"{self.job.base}+{kind}-{self.key[:8]}"
 
 
 class LocalTuner:
-    """Implements Tuner. The result folder holds a plain PEFT adapter and, written last, `tuned.json`."""
+    """Implements Tuner. The result folder holds a plain PEFT adapter (or model) and, written last, `tuned.json`."""
 
     def __init__(self, *, usd_per_hour: float | None = None) -> None:
         self._device = device()
@@ -61,8 +62,10 @@ class LocalTuner:
             running.exception()
             raise
 
-    async def parity(self, base: str, model: TunedModel, requests: Sequence[ChatRequest]) -> Parity:
-        """Compare adapter, merged model and merged model saved and loaded, in a thread."""
+    async def parity(self, base: str, model: TunedModel, requests: Sequence[ChatRequest]) -> Parity | None:
+        """Compare adapter, merged model and merged model saved and loaded, in a thread; None without an adapter."""
+        if model.recipe.get("method") == "full":
+            return None
         from backends.local.parity import parity
 
         return await asyncio.to_thread(parity, base, model, requests)

@@ -54,9 +54,7 @@ class BilledError(RequestError):
     """A request that failed after it was, or may have been, paid for."""
 
     def __init__(self, text: str, usage: Usage) -> None:
-        super().__init__(text)
-        self.usage = usage
-        """What was, or at worst may have been, used."""
+        super().__init__(text, usage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +84,30 @@ _TOO_LONG = (
 )
 _FILTER = r"content_filter|content_policy|content management policy|responsibleai|safety system|moderation_blocked"
 _NO_MODEL = (
-    r"model_not_found|model.{0,200}(not found|does not exist|not exist|not available|no longer available|deprecated)"
-    r"|(unknown|no such|invalid) model"
+    r"model_not_found|model_decommissioned|(unknown|no such) model|invalid model (name|id)"
+    r"|\bmodel\W.{0,120}?(not found|not exist|(is not|is no longer) available"
+    r"|(has been|was|is) (deprecated|decommissioned|retired|shut down))"
 )
+_NO_CREDIT = (
+    r"insufficient_quota|exceeded your current quota|insufficient.{0,20}(credit|balance|funds)|credit balance"
+    r"|out of credit|billing[_ ]hard[_ ]limit"
+)
+"""Not any mention of billing: plain rate limits tell how more money would raise them."""
 _VALIDATION = (
     r"validation|invalid[ _](request|parameter|value|type|schema|json|argument|field|grammar|input)|unsupported"
     r"|not supported|not implemented|must be|should be|unknown (field|parameter|argument)|unrecognized|literal_error"
     r"|unexpected (keyword|argument|field|parameter)|extra inputs|failed to parse|parse grammar"
 )
 """What servers say of a request that they do not understand; not that something `unexpected` happened to them."""
+_REFUSES = "{url} refuses the request: {said}"
 
 _TABLE = (
+    _rule(Kind.REFUSED, {400, 422}, r"unsupported_(parameter|value)|unknown_parameter", _REFUSES),
     _rule(Kind.DOUBTFUL, {401}, "", "{url} refuses the key in {key}: {said} Check the key."),
     _rule(
         Kind.FATAL,
         {402, 403, 429},
-        r"insufficient_quota|billing|credit|exceeded your current quota|payment",
+        _NO_CREDIT,
         "{url} says that the account's credit is used up: {said} Add credit, then go on with --resume.",
     ),
     _rule(Kind.BAD, {400, 413, 422, 500}, _TOO_LONG, "the prompt is too long for the model: {said}"),
@@ -125,10 +131,10 @@ _TABLE = (
     _rule(Kind.LOST, {408, 504, 524}, "", "{url} gave no answer in time: {said}"),
     _rule(Kind.BUSY, {429, 503, 529}, "", "{url} is too busy: {said}"),
     # Servers that answer 500 to what is wrong with the request would answer it for ever.
-    _rule(Kind.REFUSED, {500}, _VALIDATION, "{url} refuses the request: {said}"),
-    _rule(Kind.REFUSED, {400, 413, 415, 422, 501}, "", "{url} refuses the request: {said}"),
+    _rule(Kind.REFUSED, {500}, _VALIDATION, _REFUSES),
+    _rule(Kind.REFUSED, {400, 413, 415, 422, 501}, "", _REFUSES),
     _rule(Kind.BROKEN, {409, *range(500, 600)}, "", "{url} failed: {said}"),
-    _rule(Kind.REFUSED, _ANY, "", "{url} refuses the request: {said}"),
+    _rule(Kind.REFUSED, _ANY, "", _REFUSES),
 )
 
 

@@ -14,9 +14,11 @@ def dollars(value: float | None) -> str:
     """Two decimals from one dollar on, else three significant digits."""
     if value is None:
         return UNKNOWN
-    if value == 0 or abs(value) >= 1:
+    if value < 0:
+        return f"−{dollars(-value)}"
+    if value == 0 or value >= 1:
         return f"${value:,.2f}"
-    return f"${value:.3g}" if abs(value) >= 1e-4 else f"${value:.1e}"
+    return f"${value:.3g}" if value >= 1e-4 else f"${value:.1e}"
 
 
 def seconds(value: float | None) -> str:

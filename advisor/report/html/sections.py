@@ -120,14 +120,11 @@ def candidates_table(report: Mapping[str, Any], candidates: Sequence[Named]) -> 
 
 def _candidate(one: Named) -> list[Markup | str]:
     found, took = one.found, one.found["tokens_per_request"]
-    status = found["status"]
     return [
         joined([one.label, element("span", found["model"], class_="sub")]),
         joined(
             [
-                element(
-                    "span", f"{MARKS[status]} {one.status}{' · pick' if one.picked else ''}", class_=f"badge {status}"
-                ),
+                _badge(one),
                 element("span", _sentence(found["reason"]), class_="sub"),
             ]
         ),
@@ -139,6 +136,14 @@ def _candidate(one: Named) -> list[Markup | str]:
         f"{amounts.tokens(took['input'])} + {amounts.tokens(took['output'])}" if took["input"] else amounts.NONE,
         f"{found['errors']:,}",
     ]
+
+
+def _badge(one: Named) -> Markup:
+    text = f"{MARKS[one.found['status']]} {one.status}"
+    kind = f"badge {one.found['status']}"
+    return (
+        element("span", f"{text} · pick", class_=f"{kind} picked") if one.picked else element("span", text, class_=kind)
+    )
 
 
 def _sureness(one: Named) -> str:

@@ -12,6 +12,7 @@ from advisor.report.html.figures.mistakes import confusion, diagnosis
 from advisor.report.html.figures.quality import cost_against_score, scores
 from advisor.report.html.figures.spending import latencies, monthly, tokens
 from advisor.report.html.figures.training import learning_curve
+from advisor.report.html.figures.worth import worth
 from advisor.report.html.names import named
 
 
@@ -26,6 +27,7 @@ def figures(report: Mapping[str, Any], evidence: Evidence) -> list[Figure]:
         tokens(candidates),
         monthly(report, candidates),
         learning_curve(report),
+        worth(report),
         confusion(candidates, evidence),
         diagnosis(candidates),
     )

@@ -156,11 +156,11 @@ def _cost_in_words(
     names = [one.short for one in shown if one.id in undominated]
     text = "Dollars per 1,000 requests against score. "
     if not names:
-        text += "None was tested."
+        text += "No candidate was tested."
     elif report["pareto"]:
         text += f"No other is proved to score better at no higher cost and no more time than {', '.join(names)}."
     else:
-        text += f"None measured here is both cheaper and better than {', '.join(names)}."
+        text += f"Nothing measured here is both cheaper and better than {', '.join(names)}."
     unpriced = [one.short for one in candidates if _score(one) is not None and one not in shown]
     return text + (f" Without a known price and not drawn: {', '.join(unpriced)}." if unpriced else "")
 

@@ -213,7 +213,7 @@ def _draw_monthly(
 
 def _counting(most: float) -> str:
     """Format of an axis of counts (d3-format): thousands in full, more by k and M."""
-    return "," if most < 100_000 else "~s"
+    return ",d" if most < 100_000 else "~s"
 
 
 def _paying(most: float) -> str:
