@@ -34,13 +34,13 @@ from backends.errors import InputError, Problem
 from backends.types import Usage
 from evals.cache import store_path
 from evals.scorers.base import ModelScorer
-from evals.store import RunRow, RunStatus, Store
+from evals.store import RunKind, RunRow, RunStatus, Store
 from evals.trial import ASIDE, Trial
 
 LAST = "last"
 """In place of a run: the newest finished `run` or `compare` of the scenario."""
 EXIT_PASSED, EXIT_WORSE = 0, 1
-_KIND: Any = "gate"
+_KIND: RunKind = "gate"
 _APART = 1000
 """Repetitions of `compare` are numbered from 0; those of gates begin here, one number a run of the workspace."""
 _SAME = ("data", "columns", "scorer")

@@ -193,7 +193,7 @@ class Ways:
             wall, cpu, texts = timed(lambda: runner.run(work()), repeats)
             runner.run(model.aclose())
         name = "ours, 7 labels by trie, LocalChat" if choices else "ours, LocalChat"
-        return Figures(name, wall, cpu, len(chats), texts)
+        return Figures(name, wall, cpu, len(chats), [] if choices else texts)
 
     def speeds(self) -> list[tuple[float, float]]:
         """Prompt tokens a second, and a CPU second, of the bare decoder: plain, and with our layout of weights."""
@@ -298,7 +298,7 @@ def _row(row: Figures, one: Figures, remark: str) -> None:
 def _equal(row: Figures, reference: Figures) -> str:
     left, right = (row.ids, reference.ids) if row.ids and reference.ids else (row.texts, reference.texts)
     pairs = list(zip(left, right, strict=False))
-    return f"{sum(a == b for a, b in pairs)} of {len(pairs)}"
+    return f"{sum(a == b for a, b in pairs)} of {len(pairs)}" if pairs else "-"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from backends.types import ChatResponse, FinishReason, FloatArray, ToolCall, Usa
 from evals.task import Split
 from evals.trial import Score, Trial
 
-RunKind = Literal["run", "compare", "tune"]
+RunKind = Literal["run", "compare", "tune", "gate"]
 RunStatus = Literal["running", "done", "interrupted", "failed"]
 
 _VERSION = 2

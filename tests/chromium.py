@@ -198,10 +198,10 @@ def browser() -> Iterator[Chromium]:
         try:
             yield Chromium(process, to_write, from_read)
         finally:
-            process.terminate()
-            process.wait(timeout=_SECONDS)
+            # Without its pipe the browser ends by itself, and takes its own processes along.
             os.close(to_write)
             os.close(from_read)
+            process.wait(timeout=_SECONDS)
 
 
 _WIDTHS = {"desktop": 1280, "phone": 390, "dark": 1280}

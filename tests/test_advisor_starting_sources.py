@@ -390,3 +390,42 @@ def test_words_that_yaml_could_misread_survive(tmp_path: Path) -> None:
     rows = [(f"text number {i} on something", kinds[i % len(kinds)]) for i in range(80)]
     made = init(table(tmp_path / "a.csv", ["text", "label"], rows), tmp_path / "made")
     assert checked(made).task.labels == tuple(sorted(kinds))
+
+
+# -- damaged sources --------------------------------------------------------------------------------------------------
+
+JUNK: list[Any] = [None, 1, 3.5, True, "", "x", "file://nope.txt", [], {}, ["a", 1], {"a": 1}, [[]]]
+
+
+def damaged(value: Any, rng: random.Random, share: float) -> Any:
+    """The value with some of its parts replaced by something else, or left out."""
+    if rng.random() < share:
+        return rng.choice(JUNK)
+    if isinstance(value, dict):
+        return {key: damaged(part, rng, share) for key, part in value.items() if rng.random() > share}
+    return [damaged(part, rng, share) for part in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("kind", ["promptfoo", "evals", "chat"])
+def test_a_damaged_source_is_refused_or_read_and_never_crashes(tmp_path: Path, kind: str) -> None:
+    folder = evals(tmp_path / "e", [grader("string_check", operation="eq"), grader("text_similarity")], n=12)
+    export = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(folder.iterdir())}
+    chat = [
+        {"messages": [{"role": "user", "content": f"q {i}"}, {"role": "assistant", "content": "ab"[i % 2]}]}
+        for i in range(9)
+    ]
+    whole = {"promptfoo": yaml.safe_load(promptfoo(tmp_path, 6).read_text("utf-8")), "evals": export, "chat": chat}[
+        kind
+    ]
+    rng = random.Random(8)
+    outcomes = set()
+    for number in range(40):
+        content = damaged(whole, rng, rng.choice([0.005, 0.02, 0.06]))
+        path = tmp_path / f"{number}.{'jsonl' if kind == 'chat' and isinstance(content, list) else 'json'}"
+        rows = content if path.suffix == ".jsonl" else None
+        path.write_text("\n".join(map(json.dumps, rows)) if rows is not None else json.dumps(content), "utf-8")
+        try:
+            outcomes.add(init(path, tmp_path / f"made-{number}").problems == ())
+        except InputError:
+            outcomes.add(False)
+    assert outcomes == {True, False}, "some are whole enough, some are not"

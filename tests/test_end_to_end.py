@@ -39,7 +39,7 @@ def test_every_benchmark_scenario_is_in_order(path: Path, monkeypatch: pytest.Mo
 
 def test_the_readme_names_what_exists() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
-    commands = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     shown = set(re.findall(r"^advisor (\w+)", readme, flags=re.MULTILINE))
     assert shown == commands
     tree = readme.split("## Where things are")[1].split("```")[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,6 +45,7 @@ Race = Annotated[bool, typer.Option("--race", help="Test all candidates side by 
 Diagnose = Annotated[
     bool, typer.Option("--diagnose/--no-diagnose", help="Find out why candidates that fall short do, by ablations.")
 ]
+FailUnder = Annotated[float | None, typer.Option(metavar="X", help="Exit with 1 when the best mean score is below X.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Ask about each sample this often; its mean is one observation.")]
 Resume = Annotated[
     str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run; nothing is paid twice.")
@@ -52,6 +54,32 @@ JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the re
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before spending money.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the verdict only.")]
 _WORKSPACE = Path(".advisor")
+
+
+@app.command("init")
+def start(
+    source: Annotated[
+        Path, typer.Argument(metavar="DATA", help="A table, a chat file, a promptfoo file, an OpenAI Evals export.")
+    ],
+    into: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder to write. Default: named after the source.")
+    ] = None,
+    target_column: Annotated[str | None, typer.Option(metavar="X", help="Column with the right answers.")] = None,
+    input_column: Annotated[
+        str | None, typer.Option(metavar="Y", help="Column with the input, or several: a,b")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="N", help="Name of the scenario.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that exists.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a scenario of data you have; says what it guessed and what to check.
+
+    Example: advisor init tickets.csv --into tickets
+    """
+    from advisor.cli.init import show_init
+    from advisor.starting.columns import Wishes
+
+    show_init(_out, source, into, name, Wishes(input_column, target_column), force, quiet)
 
 
 @app.command()
@@ -109,6 +137,7 @@ def compare(
     workspace: WorkspaceDir = _WORKSPACE,
     repeats: Repeats = 1,
     diagnose: Diagnose = True,
+    fail_under: FailUnder = None,
     resume: Resume = None,
     json_file: JsonFile = None,
     yes: Yes = False,
@@ -118,10 +147,13 @@ def compare(
 
     Example: advisor compare scenarios/helpdesk_routing --techniques zero_shot,knn_few_shot,fine_tune
     """
+    from advisor.regression import check_mark
+
     overrides = replace(_overrides(models, techniques, limit, seed, budget_usd), repeats=repeats, diagnose=diagnose)
     _check_json(json_file)
+    check_mark(fail_under)
     _consent(scenario, overrides, yes)
-    _finish(_sit("compare", scenario, workspace, overrides, resume, quiet), json_file, quiet)
+    _finish(_sit("compare", scenario, workspace, overrides, resume, quiet), json_file, quiet, fail_under)
 
 
 @app.command()
@@ -146,6 +178,43 @@ def tune(
     _check_json(json_file)
     _consent(scenario, overrides, yes)
     _finish(_sit("tune", scenario, workspace, overrides, resume, quiet), json_file, quiet)
+
+
+@app.command()
+def gate(
+    scenario: ScenarioPath,
+    against: Annotated[str, typer.Option(metavar="RUN", help="A former run: an id, its beginning, or `last`.")],
+    candidate: Annotated[
+        str | None, typer.Option(metavar="ID", help="One of its candidates. Default: its pick.")
+    ] = None,
+    margin: Annotated[float, typer.Option(help="Drop of the mean score to put up with.")] = 0.0,
+    alpha: Annotated[float, typer.Option(help="Probability at most that an unchanged candidate fails.")] = 0.05,
+    budget_usd: BudgetUsd = None,
+    workspace: WorkspaceDir = _WORKSPACE,
+    json_file: JsonFile = None,
+    yes: Yes = False,
+    quiet: Quiet = False,
+) -> None:
+    """Ask a candidate of a former run again; exit with 1 when it got worse by a paired test.
+
+    Example: advisor gate scenarios/helpdesk_routing --against last
+    """
+    from advisor.cli.gate import show_gate
+    from advisor.gate import baseline
+    from advisor.regression import Rule, check_rule
+
+    rule = Rule(margin, alpha)
+    check_rule(rule)
+    _check_json(json_file)
+    found = baseline(scenario, against, workspace, candidate=candidate, budget_usd=budget_usd)
+    _consent_to(found.billed, yes)
+    try:
+        gated = show_gate(_out, found, workspace, rule, quiet)
+    except KeyboardInterrupt:
+        _err.print("Interrupted. A gate is begun again from the start.", markup=False, highlight=False)
+        raise typer.Exit(_INTERRUPTED) from None
+    _write_json(json_file, gated.report)
+    raise typer.Exit(gated.exit_code)
 
 
 @app.command()
@@ -238,7 +307,10 @@ def _consent(scenario: Path, overrides: Overrides, yes: bool) -> None:
     """Ask before money leaves the house; without a terminal to ask on, --yes must say so."""
     from advisor import engine
 
-    models = engine.billed_models(scenario, overrides)
+    _consent_to(engine.billed_models(scenario, overrides), yes)
+
+
+def _consent_to(models: Sequence[str], yes: bool) -> None:
     if not models or yes:
         return
     names = ", ".join(models)
@@ -248,12 +320,13 @@ def _consent(scenario: Path, overrides: Overrides, yes: bool) -> None:
         raise typer.Exit(_DECLINED)
 
 
-def _finish(finished: Finished, json_file: Path | None, quiet: bool) -> None:
+def _finish(finished: Finished, json_file: Path | None, quiet: bool, fail_under: float | None = None) -> None:
+    from advisor.cli.gate import exit_code_under
     from advisor.cli.tables import show_report
 
     show_report(_out, finished.report, finished.folder, quiet)
     _write_json(json_file, finished.report)
-    raise typer.Exit(finished.exit_code)
+    raise typer.Exit(exit_code_under(_out, finished.report, fail_under, finished.exit_code))
 
 
 def _check_json(path: Path | None) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from advisor.starting.checks import JUDGED, SIMILAR, Check
-from advisor.starting.draft import refuse
+from advisor.starting.draft import listed, refuse
 from advisor.starting.template import fill
 from evals.data import plain_fields
 
@@ -86,7 +86,7 @@ def checks_of(said: Any, values: Mapping[str, Any], shared: Shared, reading: Rea
         if said.get("threshold") not in (None, 1):
             reading.lost["an assert-set of which only a part must hold"] += 1
             return
-        for one in said.get("assert") or ():
+        for one in listed(said.get("assert")):
             yield from checks_of(one, values, shared, reading)
         return
     if said.get("transform"):

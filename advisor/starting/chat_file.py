@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from advisor.starting.draft import Draft, Example, Guess, count, refuse
+from advisor.starting.draft import Draft, Example, Guess, count, listed, mapping, refuse
 from evals.data import Row
 
 _SYSTEM = ("system", "developer")
@@ -72,7 +72,7 @@ def _messages(fields: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
     found = fields.get("messages")
     inner = fields.get("input")
     if found is None and isinstance(inner, Mapping) and isinstance(fields.get("preferred_output"), list):
-        found = [*(inner.get("messages") or []), *fields["preferred_output"]]
+        found = [*listed(inner.get("messages")), *fields["preferred_output"]]
     if not isinstance(found, list) or not found or not all(isinstance(one, Mapping) and "role" in one for one in found):
         return None
     return found
@@ -110,7 +110,7 @@ def _text(message: Mapping[str, Any]) -> str:
 
 def _calls(message: Mapping[str, Any]) -> str:
     """The calls of a message as the scorer `tool_calls` reads them; empty where it makes none."""
-    made = [one.get("function") for one in message.get("tool_calls") or () if isinstance(one, Mapping)]
+    made = [one.get("function") for one in listed(message.get("tool_calls")) if isinstance(one, Mapping)]
     made += [message["function_call"]] if message.get("function_call") else []
     calls = []
     for call in made:
@@ -146,12 +146,13 @@ def _example(talk: _Talk, own: bool, several: bool) -> Example:
 
 def _tools(rows: Sequence[Row]) -> list[Mapping[str, Any]] | None:
     """The tools that all lines declare; None when they differ."""
-    found = {json.dumps(row.fields.get("tools") or row.fields.get("functions") or [], sort_keys=True) for row in rows}
+    named = [listed(row.fields.get("tools")) or listed(row.fields.get("functions")) for row in rows]
+    found = {json.dumps(tools, sort_keys=True) for tools in named}
     if len(found) != 1:
         return None
-    return [_declared(one) for one in json.loads(found.pop())]
+    return [_declared(mapping(one)) for one in json.loads(found.pop())]
 
 
 def _declared(tool: Mapping[str, Any]) -> Mapping[str, Any]:
-    inner = tool.get("function", tool)
+    inner = mapping(tool.get("function", tool))
     return {key: inner[key] for key in ("name", "description", "parameters") if inner.get(key) is not None}

@@ -81,6 +81,16 @@ class Draft:
     """What was not taken over, one sentence each."""
 
 
+def mapping(value: Any) -> Mapping[str, Any]:
+    """A mapping of a foreign file; an empty one where something else stands in its place."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def listed(value: Any) -> list[Any]:
+    """A list of a foreign file; an empty one where something else stands in its place."""
+    return value if isinstance(value, list) else []
+
+
 def refuse(where: str, what: str, remedy: str) -> InputError:
     """The error for a source that no scenario can be made of."""
     return InputError(Problem(where, what, remedy))

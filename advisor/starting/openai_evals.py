@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from advisor.starting.checks import JUDGED, SIMILAR, Check, combine
-from advisor.starting.draft import OWN_FIELDS, Draft, Example, Guess, count, refuse
+from advisor.starting.draft import OWN_FIELDS, Draft, Example, Guess, count, listed, mapping, refuse
 from advisor.starting.tables import read_json, read_rows
 from advisor.starting.template import Messages, fill, look_up, places, take_apart
 
@@ -86,7 +86,7 @@ def _collect(content: Any, export: _Export) -> None:
     if not isinstance(content, Mapping):
         return
     if isinstance(content.get("testing_criteria"), list):
-        export.criteria += [one for one in content["testing_criteria"] if one not in export.criteria]
+        export.criteria += [mapping(one) for one in content["testing_criteria"] if one not in export.criteria]
     if isinstance(content.get("data_source"), Mapping):
         _source(content["data_source"], export)
     if isinstance(content.get("datasource_item"), Mapping):
@@ -111,7 +111,7 @@ def _source(source: Mapping[str, Any], export: _Export) -> None:
     """The data source of a run: its items, its prompt, its model."""
     rows = source.get("source")
     if isinstance(rows, Mapping):
-        for one in rows.get("content") or ():
+        for one in listed(rows.get("content")):
             if isinstance(one, Mapping) and isinstance(one.get("item"), Mapping):
                 _add(one["item"], export)
         if rows.get("type") == "file_id" and not export.items:
@@ -120,7 +120,9 @@ def _source(source: Mapping[str, Any], export: _Export) -> None:
             )
     asked = source.get("input_messages")
     if isinstance(asked, Mapping) and not export.messages:
-        export.messages = [(str(one.get("role", "user")), _content(one)) for one in asked.get("template") or ()]
+        export.messages = [
+            (str(one.get("role", "user")), _content(one)) for one in map(mapping, listed(asked.get("template")))
+        ]
         reference = asked.get("item_reference")
         export.item_reference = reference.removeprefix("item.") if isinstance(reference, str) else None
     if isinstance(source.get("model"), str):
@@ -136,7 +138,7 @@ def _content(message: Mapping[str, Any]) -> str:
 
 def _output_item(item: Mapping[str, Any], export: _Export) -> None:
     _add(item["datasource_item"], export)
-    results = [one for one in item.get("results") or () if isinstance(one, Mapping)]
+    results = [one for one in listed(item.get("results")) if isinstance(one, Mapping)]
     if results:
         export.results.append(all(bool(one.get("passed")) for one in results))
 
@@ -220,7 +222,7 @@ def _conversations(name: str, rows: Sequence[Mapping[str, Any]]) -> tuple[str | 
     systems: list[str] = []
     inputs: list[str] = []
     for row in rows:
-        messages = row["item"].get(name) or []
+        messages = listed(row["item"].get(name))
         found = [(str(one.get("role")), _content(one)) for one in messages if isinstance(one, Mapping)]
         systems.append("\n\n".join(text for role, text in found if role in ("system", "developer")))
         turns = [(role, text) for role, text in found if role not in ("system", "developer")]
@@ -292,13 +294,14 @@ def _similarity(grader: Mapping[str, Any], reference: str, export: _Export) -> C
 
 def _judged(grader: Mapping[str, Any], row: Mapping[str, Any]) -> Check:
     """A judge whose rubric is the grader's own prompt; places of the item are filled in."""
-    texts = [_content(one) for one in grader.get("input") or () if isinstance(one, Mapping)]
+    texts = [_content(one) for one in listed(grader.get("input")) if isinstance(one, Mapping)]
     rubric = fill("\n\n".join(texts), {**row, "sample": {"output_text": "(the answer)"}})
     if grader["type"] == "label_model":
-        passing = ", ".join(map(str, grader.get("passing_labels") or ()))
+        passing = ", ".join(map(str, listed(grader.get("passing_labels"))))
         rubric += f"\n\nPass the answer when it deserves one of these labels: {passing}. Fail it otherwise."
     elif isinstance(grader.get("pass_threshold"), int | float):
-        low, high = (grader.get("range") or [0, 1])[:2]
+        span = listed(grader.get("range"))
+        low, high = span if len(span) == 2 and all(isinstance(end, int | float) for end in span) else (0, 1)
         least = f"{grader['pass_threshold']:g} on a scale from {low:g} to {high:g}"
         rubric += f"\n\nPass the answer when it deserves at least {least}."
     model = grader.get("model")

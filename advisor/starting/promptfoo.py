@@ -26,7 +26,7 @@ from advisor.starting.assertions import (
     read_yaml,
 )
 from advisor.starting.checks import Check, combine
-from advisor.starting.draft import OWN_FIELDS, Draft, Example, Guess, count, refuse
+from advisor.starting.draft import OWN_FIELDS, Draft, Example, Guess, count, listed, mapping, refuse
 from advisor.starting.template import Messages, take_apart
 
 _MOST_COMBINATIONS = 1000
@@ -158,12 +158,15 @@ def _shared(config: Mapping[str, Any], reading: Reading) -> Shared:
         default = read_yaml(file_of(default, reading)) or {}
     if not isinstance(default, Mapping):
         default = {}
-    options = default.get("options") or {}
-    if isinstance(options, Mapping) and (options.get("transform") or options.get("postprocess")):
+    options = mapping(default.get("options"))
+    if options.get("transform") or options.get("postprocess"):
         reading.lost["the transform of outputs before they are checked: it is code"] += 1
-    judge = model_name(options.get("provider")) if isinstance(options, Mapping) else None
+    judge = model_name(options.get("provider"))
     return Shared(
-        default.get("vars") or {}, tuple(default.get("assert") or ()), config.get("assertionTemplates") or {}, judge
+        mapping(default.get("vars")),
+        tuple(listed(default.get("assert"))),
+        mapping(config.get("assertionTemplates")),
+        judge,
     )
 
 
@@ -183,7 +186,7 @@ def _tests(config: Mapping[str, Any], shared: Shared, reading: Reading) -> Itera
 
 
 def _test(test: Mapping[str, Any], values: Mapping[str, Any], shared: Shared, place: str, reading: Reading) -> _Test:
-    said = [*(shared.asserts), *(test.get("assert") or ())]
+    said = [*(shared.asserts), *listed(test.get("assert"))]
     checks = tuple(check for one in said for check in checks_of(one, values, shared, reading))
     described = {"description": test["description"]} if isinstance(test.get("description"), str) else {}
     metadata = test.get("metadata")

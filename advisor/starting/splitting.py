@@ -38,7 +38,10 @@ class Parts:
 
 def divide(examples: Sequence[Example], where: str, stratify: bool) -> Parts:
     """Cut the examples as the source says, and where it does not, by a seed. Raises InputError for too few."""
-    kept, lost = _without_repeats(examples)
+    whole = [example for example in examples if example.input.strip() and example.target.strip()]
+    kept, lost = _without_repeats(whole)
+    if len(whole) < len(examples):
+        lost.append(f"{count(len(examples) - len(whole), 'row')} without an input or a target.")
     if len(kept) < FEWEST:
         what = f"{count(len(kept), 'different example')} cannot be divided into train, dev and test."
         raise refuse(where, what, "Give at least 3; a verdict on a target takes about 100 or more.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,28 +59,30 @@ def fit(work: Work, device: str, observe: TuneObserver | None, stop: threading.E
     estimate.check(plain, bare, free, tokens=0, answers=0, device=device)
     model, prompts = opened(job.base, work.place, work.recipe, dtype, device)
     config = model.config.get_text_config()
-    train, dev = _encoded(prompts, job, getattr(config, "max_position_embeddings", None))
-    recipe = work.recipe.filled(examples=len(train), hidden=config.hidden_size, dtype=dtype)
-    tokens, answers = _largest_pass(train, recipe)
+    examples, dev = _encoded(prompts, job, getattr(config, "max_position_embeddings", None))
+    recipe = work.recipe.filled(examples=len(examples), hidden=config.hidden_size, dtype=dtype)
+    tokens, answers = _largest_pass(examples, recipe)
     estimate.check(plain, recipe, free, tokens=tokens, answers=answers, device=device)
     model.name_or_path = portable_base(job.base, work.place)
-    training = Training(model, recipe, train, dev, job.seed, job.folder, work.key)
-    standing, trained = _train(model, training, observe, stop)
-    _save(trained, recipe, prompts, job.folder)
-    return Fitted(standing, recipe, sum(len(example.ids) for example in train) * standing.epoch)
+    training = Training(model, recipe, examples, dev, job.seed, job.folder, work.key)
+    standing = train(training, observe, stop)
+    _save(training.model, recipe, prompts, job.folder)
+    return Fitted(standing, recipe, sum(len(example.ids) for example in examples) * standing.epoch)
 
 
-def _train(model: Any, training: Training, observe: TuneObserver | None, stop: threading.Event) -> tuple[Standing, Any]:
-    """Run the training over what of the model learns."""
-    recipe = training.recipe
+def train(training: Training, observe: TuneObserver | None, stop: threading.Event) -> Standing:
+    """Turn the training's model, as it was opened, into what learns under its recipe, and run the training."""
+    model, recipe = training.model, training.recipe
     first = recipe.first_layer(len(layer_list(model)))
     training.model = in_full(model, recipe) if recipe.is_full else with_adapter(model, recipe, training.seed)
     fused = not recipe.is_full and fuse(training.model)
     training.mixed = recipe.dtype == "bfloat16" and not fused
     try:
         if first:
+            begun = time.perf_counter()
             training.frozen = _lower(training, first)
-        return training.run(observe, stop), training.model
+            training.frozen_seconds = time.perf_counter() - begun
+        return training.run(observe, stop)
     finally:
         training.frozen = None
         frozen.forget(training.folder)
@@ -94,9 +97,9 @@ def _lower(training: Training, first: int) -> Frozen | None:
         return Frozen.of(model, first, examples, folder=training.folder, memory=memory)
 
 
-def _largest_pass(train: Sequence[Example], recipe: Recipe) -> tuple[int, int]:
+def _largest_pass(examples: Sequence[Example], recipe: Recipe) -> tuple[int, int]:
     """Padded tokens, and answer tokens, of the largest forward and backward pass."""
-    longest = sorted(train, key=lambda example: len(example.ids))[-(recipe.batch_size or 1) :]
+    longest = sorted(examples, key=lambda example: len(example.ids))[-(recipe.batch_size or 1) :]
     parts = by_tokens(longest, PART_TOKENS)
     tokens = max(len(part) * len(part[-1].ids) for part in parts)
     return tokens, max(sum(example.answer for example in part) for part in parts)

@@ -58,6 +58,8 @@ class Training:
     """Whether float32 weights meet bfloat16 ones, so that autocast must choose the precision of products."""
     frozen: Frozen | None = None
     """What enters the first layer that learns, when it has been computed beforehand."""
+    frozen_seconds: float = 0.0
+    """How long that took."""
 
     def run(self, observe: TuneObserver | None, stop: threading.Event) -> Standing:
         """Train to the end and leave the best epoch's parameters in the model."""
@@ -69,6 +71,7 @@ class Training:
         standing, best = self._resume(optimizer, parameters)
         per_epoch = math.ceil(len(self.train) / recipe.batch_size)
         steps = per_epoch * recipe.epochs
+        standing.seconds += self.frozen_seconds
         clock = _Clock(standing, steps, observe)
         every = max(1, steps // _LOSS_ENTRIES)
         for epoch in range(standing.epoch, recipe.epochs):

@@ -153,7 +153,8 @@ def _sureness(one: Named) -> str:
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """With a capital, unless it begins with a name."""
+    return text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
 
 
 def decided(report: Mapping[str, Any], tables: Sequence[Markup]) -> Markup:
