@@ -105,7 +105,7 @@ def _headline(scenario: Scenario, outcome: Outcome) -> str:
     if outcome.pick is not None:
         row = outcome.row(outcome.pick)
         return (
-            f"{row.technique} on {row.model} meets {percent(goal.target)} ({_score(row, goal.confidence)}) at "
+            f"{row.id.removesuffix(f'@{row.model}')} on {row.model} meets {percent(goal.target)} ({_score(row, goal.confidence)}) at "
             f"{dollars(row.measured.usd_per_1k_requests)} per 1,000 requests{_speed(row)}."
         )
     if outcome.stopped is not None:
@@ -141,7 +141,9 @@ _FATES = {
 
 
 def _fate(row: Row) -> str:
-    return f"{row.id} {_FATES[row.status]}. {row.reason[:1].upper()}{row.reason[1:]}"
+    # A sentence that begins with a candidate's name keeps it as it is.
+    reason = row.reason if "@" in row.reason.partition(" ")[0] else f"{row.reason[:1].upper()}{row.reason[1:]}"
+    return f"{row.id} {_FATES[row.status]}. {reason}"
 
 
 def _why_short(row: Row) -> str:

@@ -191,6 +191,7 @@ def _arguments(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "seed": options.seed,
         "disable_tqdm": True,
         "max_grad_norm": 1.0,
+        "use_cpu": options.device == "cpu",
     }
 
 

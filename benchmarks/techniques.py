@@ -2,7 +2,7 @@
 
 Each scenario is run by `compare`, as a user would run it; answers come from the workspace's cache where it has them.
 
-    python benchmarks/techniques.py [--workspace DIR] [--limit N] [SCENARIO...]
+    python -m benchmarks.techniques [--workspace DIR] [--limit N] [--no-diagnose] [SCENARIO...]
 
 SCENARIO is a name below `benchmarks/scenarios`; without any, all of SCENARIOS and the retrieval figures are printed.
 Data come from ADVISOR_DATA (default `../shared/data`).
@@ -34,13 +34,12 @@ def main() -> None:
         asyncio.run(retrieval.main())
         vectors.main()
     for name in options.scenarios or SCENARIOS:
-        section(name, options.workspace, options.limit)
+        section(name, options.workspace, Overrides(seed=1, limit=options.limit, diagnose=options.diagnose))
 
 
-def section(name: str, workspace: Path, limit: int | None) -> None:
+def section(name: str, workspace: Path, overrides: Overrides) -> None:
     """One scenario: candidates, pairs, steps, retrieval, causes."""
     path = HERE / "scenarios" / name
-    overrides = Overrides(seed=1, limit=limit)
     report = engine.compare(path, workspace, overrides).report
     candidates = report["candidates"]
     print(f"\n## {name}: {candidates[0]['n']} test samples\n")
@@ -109,6 +108,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO")
     parser.add_argument("--workspace", type=Path, default=Path(".advisor"))
     parser.add_argument("--limit", type=int, help="test samples of each scenario; default all")
+    parser.add_argument("--no-diagnose", dest="diagnose", action="store_false", help="leave the causes out")
     return parser.parse_args()
 
 

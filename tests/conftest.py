@@ -13,3 +13,10 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True)
+def plain_reports(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes a second a run; only the tests of the page need pictures."""
+    if "test_advisor_report_html" not in request.node.nodeid:
+        monkeypatch.setattr("advisor.report.html.pictures._CHARTS", "no_such_module")

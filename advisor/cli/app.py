@@ -151,7 +151,8 @@ def compare(
 
     overrides = replace(_overrides(models, techniques, limit, seed, budget_usd), repeats=repeats, diagnose=diagnose)
     _check_json(json_file)
-    check_mark(fail_under)
+    if fail_under is not None:
+        check_mark(fail_under)
     _consent(scenario, overrides, yes)
     _finish(_sit("compare", scenario, workspace, overrides, resume, quiet), json_file, quiet, fail_under)
 

@@ -187,6 +187,8 @@ class Cause:
     """One or two sentences with figures."""
     examples: tuple[Example, ...]
     """At most three."""
+    sample_ids: tuple[str, ...]
+    """All samples it was assigned to."""
     points_to: tuple[str, ...]
     """Techniques that can help."""
     cannot_help: tuple[str, ...]

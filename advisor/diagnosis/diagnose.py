@@ -118,6 +118,7 @@ def _cause(
         n=len(assigned),
         evidence=_evidence(cause, found, len(own), all_of_it, own),
         examples=tuple(_example(found.looked_at[position], all_of_it[position]) for position in own[:_EXAMPLES]),
+        sample_ids=tuple(found.looked_at[position].sample.id for position in own),
         points_to=_useful(cause, meaning.points_to, prepared),
         cannot_help=meaning.cannot_help,
         advice=meaning.advice,

@@ -22,7 +22,7 @@ from backends.local.fused import lays_out
 from backends.local.recipe import Recipe
 
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "4 bits": 0.56}
-_HIDDEN, _INNER = 13, 4
+_HIDDEN, _INNER = 16, 4
 """Elements that a layer keeps for each token, in widths of the model and of its feed-forward."""
 
 
