@@ -112,12 +112,29 @@ def _problems(scenario: Scenario, found: Lineup) -> list[Problem]:
     if not found.prompting and not found.tuning:
         reasons = "; ".join(f"{one.technique}: {one.reason}" for one in found.left_out)
         problems.append(Problem(f"{scenario.file.name}: techniques", "no candidate is left.", f"Left out: {reasons}."))
+    problems += _model_problems(scenario, found)
     backend = scenario.fine_tune.backend
     for candidate in found.tuning:
         problem = backends.tuning_problem(backend, candidate.model, getattr(candidate.technique, "recipe", {}))
         if problem is not None:
             problems.append(Problem(where, f"{problem.where}: {problem.what}", problem.remedy))
     return problems
+
+
+def _model_problems(scenario: Scenario, found: Lineup) -> list[Problem]:
+    """Models named within techniques and steps that cannot be used: a teacher, a dearer model, a cross-encoder."""
+    named: dict[str, str] = {}
+    for candidate in (*found.prompting, *found.tuning):
+        rerank = getattr(candidate.technique, "rerank", None)
+        for name in (*candidate.others, *([rerank] if rerank else [])):
+            named.setdefault(name, candidate.technique.name)
+    place = f"{scenario.file.name}: techniques"
+    found_problems = ((technique, backends.problem(name)) for name, technique in named.items())
+    return [
+        Problem(place, f"{technique}: {problem.what}", problem.remedy)
+        for technique, problem in found_problems
+        if problem is not None
+    ]
 
 
 def _specs(scenario: Scenario) -> list[tuple[str, dict[str, Any]]]:

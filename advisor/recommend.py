@@ -104,8 +104,9 @@ def _headline(scenario: Scenario, outcome: Outcome) -> str:
     goal = scenario.goal
     if outcome.pick is not None:
         row = outcome.row(outcome.pick)
+        name = row.id.removesuffix(f"@{row.model}")
         return (
-            f"{row.id.removesuffix(f'@{row.model}')} on {row.model} meets {percent(goal.target)} ({_score(row, goal.confidence)}) at "
+            f"{name} on {row.model} meets {percent(goal.target)} ({_score(row, goal.confidence)}) at "
             f"{dollars(row.measured.usd_per_1k_requests)} per 1,000 requests{_speed(row)}."
         )
     if outcome.stopped is not None:
@@ -217,6 +218,8 @@ def _risks(scenario: Scenario, outcome: Outcome, resolved: Resolution) -> list[R
             )
         )
     risks += _judge_risks(outcome)
+    if outcome.undiagnosed is not None:
+        risks.append(Risk("undiagnosed", f"Not every candidate that fell short was diagnosed: {outcome.undiagnosed}"))
     errors = sum(row.errors for row in outcome.rows)
     texts = [text for row in outcome.rows for text, _ in row.error_texts]
     seen = f" (for instance {texts[0]!r})" if texts else ""

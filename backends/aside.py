@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from backends.meter import Meter
-from backends.types import ChatRequest, ChatResponse
+from backends.types import ChatRequest, ChatResponse, Usage
 
 Change = Callable[[ChatRequest], ChatRequest]
 
@@ -42,13 +43,16 @@ class Aside(Meter):
 def asides(whole: Meter, changes: Sequence[Change] = (unchanged,), on: str | None = None) -> Iterator[list[Aside]]:
     """One meter for each change. What they count goes to the whole in the end, also when the work fails.
 
-    The parts work side by side: the seconds are those of the slowest. Their steps are not kept, since steps of work
-    done side by side would not add up; whoever wants one opens it around the parts.
+    The parts work side by side: the seconds are those of the slowest. Steps of a single part are kept without their
+    cost; those of several are not, since steps of work done side by side would not add up.
     """
     parts = [Aside(whole, change, on) for change in changes]
     try:
         yield parts
     finally:
+        if len(parts) == 1:
+            # What they gave, for whoever wants to know what was looked up; what they took counts for the step around.
+            whole.steps += [replace(step, usage=Usage(), seconds=0.0) for step in parts[0].steps]
         for part in parts:
             whole._count(part.usage, 0.0, False)
             whole.cached_requests += part.cached_requests

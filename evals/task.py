@@ -27,7 +27,8 @@ class Sample:
     @property
     def gold_documents(self) -> tuple[str, ...]:
         """Ids of the documents that hold the answer; empty when the data do not say."""
-        return tuple(map(str, self.metadata.get("supporting_doc_ids") or ()))
+        named = self.metadata.get("supporting_doc_ids") or ()
+        return (named,) if isinstance(named, str) else tuple(map(str, named))
 
 
 @dataclass(frozen=True, slots=True)

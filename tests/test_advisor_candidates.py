@@ -12,6 +12,7 @@ from advisor import engine
 from advisor.candidates import Lineup, lineup
 from advisor.scenario.load import load_scenario
 from advisor.techniques import registry
+from backends.errors import InputError
 from tests import toys
 
 FUNCTION = 'def look_up(word: str) -> str:\n    """Look a word up."""\n    return word\n'
@@ -108,3 +109,12 @@ def test_fine_tuning_waits_or_is_left_out(tmp_path: Path, when: str) -> None:
     lines = found(tmp_path, fine_tune={"when": when, "backend": "scripted"})
     assert bool(lines.tuning) == (when == "needed")
     assert not any(candidate.technique.tunes for candidate in lines.prompting)
+
+
+def test_models_named_within_techniques_are_looked_at_before_anything_is_spent(tmp_path: Path) -> None:
+    teacher = {"name": "optimized_prompt", "teacher": "scripted/none.json"}
+    with pytest.raises(InputError, match=r"optimized_prompt: there is no script file 'none\.json'"):
+        found(tmp_path, techniques=["zero_shot", teacher])
+    rerank = {"name": "rag", "rerank": "local/nowhere/at-all"}
+    with pytest.raises(InputError, match="rag: "):
+        found(tmp_path, techniques=["zero_shot", rerank], documents=True)

@@ -126,3 +126,12 @@ def test_a_function_inside_another_scorer_is_told_and_part_of_the_scenario(tmp_p
     scenario = load_scenario(path)
     assert any("own.py:good is code of the scenario" in warning for warning in scenario.warnings)
     assert path.parent / "own.py" in scenario.files
+
+
+def test_a_misspelt_field_is_found_before_it_makes_every_answer_right(tmp_path: Path, model: str) -> None:
+    path = with_scorer(tmp_path, model, {"name": "json_fields", "fields": ["intnt"]}, target={"intent": "x"})
+    text = path.read_text("utf-8")
+    kept = [line for line in text.splitlines() if not line.startswith(("labels:", "- fruit", "- metal", "- river"))]
+    path.write_text("\n".join(kept), "utf-8")
+    (problem,) = problems(path)
+    assert problem.what == "json_fields: no target has the field 'intnt'."

@@ -70,6 +70,7 @@ def test_steps_arrive_with_everything_they_declare(tmp_path: Path) -> None:
             "the step name 'my step' cannot be written as a field of a prompt. Use letters",
         ),
         ({"name": "input"}, "name: input", "a step is called 'input', which is the sample's own text."),
+        ({"name": "retrieve"}, "name: retrieve", "a step is called 'retrieve', which is what looking documents up is"),
         ({"name": "feel"}, "", "two steps of the chain are called 'feel'. Rename one of the two."),
         ({"model": "scriptd/echo"}, "scriptd/echo", "Did you mean scripted/echo?"),
         ({"labels": ["a", "A"]}, "- A", "labels 'a' and 'A' differ only in case"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -276,3 +277,14 @@ async def test_parts_of_work_count_together_also_when_one_fails(tmp_path: Path) 
     assert (meter.usage.requests, len(meter.response_keys), meter.seconds) == (1, 1, part.seconds)
     assert [len(chat.requests) for chat in at.chats.values()] == [0, 2]
     assert [response.text for response in part.heard] == ["fine"]
+
+
+async def test_what_a_part_looked_up_is_kept_and_costs_nothing_twice(tmp_path: Path) -> None:
+    at = bench(tmp_path)
+    fitted = await fitted_cascade(at, TASK, first="zero_shot", then="rag", threshold=1.0)
+    meter = at.meter()
+    await fitted.solve(TASK.test[0], meter)
+    steps = {step.name: step for step in meter.steps}
+    assert json.loads(steps["retrieve"].output)
+    assert steps["retrieve"].usage == Usage()
+    assert sum(step.seconds for step in meter.steps) <= meter.seconds + 1e-9

@@ -20,7 +20,7 @@ from advisor.techniques.base import FitContext
 from advisor.techniques.choose import shuffled
 from advisor.techniques.instructions import complaint, listed_answers
 from advisor.techniques.optimized_prompt import Allowance, Attempt, OptimizedPrompt, Plan, winner
-from backends.errors import BudgetError, InputError
+from backends.errors import BudgetError, RequestError
 from backends.types import ChatRequest, ChatResponse
 from evals.runner import Solve
 from evals.task import Sample
@@ -162,7 +162,7 @@ async def test_a_dollar_limit_on_a_price_nobody_knows_is_refused_before_anything
     unknown = {"usd_per_1m_input": None}
     bench = bench_of(tmp_path, SEES_MISTAKES, **(unknown if silent == "candidate" else {}))
     bench.scripts[TEACHER] |= unknown if silent == "teacher" else {}
-    with pytest.raises(InputError, match=r"max_usd is 1, but the price of scripted/(count|teacher) is not known"):
+    with pytest.raises(RequestError, match=r"max_usd is 1, but the price of scripted/(count|teacher) is not known"):
         await bench.fit(OptimizedPrompt(teacher=TEACHER, max_usd=1.0), TASK)
     assert bench.requests == 0
 

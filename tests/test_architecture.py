@@ -18,7 +18,8 @@ ROOT = Path(__file__).parent.parent
 ALLOWED = {"backends": {"backends"}, "evals": {"backends", "evals"}, "advisor": {"backends", "evals", "advisor"}}
 HEAVY = {
     *("torch", "transformers", "peft", "trl", "datasets", "faiss", "sentence_transformers", "openai", "ray"),
-    *("bm25s", "gepa", "genai_prices", "nltk", "pypdf", "rouge_score", "sacrebleu", "sqlglot", "tiktoken", "vl_convert"),
+    *("bm25s", "gepa", "genai_prices", "nltk", "pypdf", "rouge_score", "sacrebleu", "sqlglot", "tiktoken"),
+    "vl_convert",
 }
 LEAVES = {
     "advisor/report/html/charts.py",

@@ -18,7 +18,7 @@ LORA = Recipe(dtype="bfloat16")
 
 
 def job(base, folder, **recipe):
-    rows = tuple((Message("user", f"my knee {i}"), Message("assistant", "health")) for i in range(4))
+    rows = tuple((Message("user", f"my knee {i}"), Message("assistant", f"{i}")) for i in range(4))
     return TuneJob(f"local/{base}", rows, (), 0, folder, {"epochs": 1, **recipe})
 
 

@@ -321,6 +321,11 @@ async def test_another_job_does_not_overwrite_a_finished_folder(tiny, tmp_path):
         ({"train": ()}, "nothing to learn from"),
         ({"train": (conversation("x", ""),)}, r"train\[0\]: has an empty answer"),
         ({"train": (conversation("x", ""),), "dev": (conversation("x", ""),)}, r"dev\[0\]: has an empty answer"),
+        ({"train": (conversation("x", "a"), conversation("y", "a"))}, "train: all 2 answers are 'a'"),
+        (
+            {"train": (conversation("word " * 300, "a"),)},
+            r"train\[0\]: has \d+ tokens; the model's context window holds 256",
+        ),
         ({"recipe": {"ranc": 4}}, "Did you mean 'rank'"),
     ],
 )

@@ -63,7 +63,8 @@ async def test_definitions_of_tools_and_earlier_calls_are_paid_for() -> None:
     plain = await said([{"answer": "x"}])
     with_tools = await said([{"answer": "x"}], tools=(ADD,))
     assert (
-        with_tools.usage.input_tokens == plain.usage.input_tokens + len(["add", "Add", "two", "numbers", "type", "object"]) + 4
+        with_tools.usage.input_tokens
+        == plain.usage.input_tokens + len(["add", "Add", "two", "numbers", "type", "object"]) + 4
     )
     turn = Message("assistant", "", tool_calls=(ToolCall("add", '{"a": 1}'),))
     longer = await said([{"answer": "x"}], Message("user", "3 plus 4"), turn)

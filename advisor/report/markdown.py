@@ -27,6 +27,12 @@ def markdown(report: Mapping[str, Any]) -> str:
         *_steps(report["candidates"]),
         *_retrieval(report["candidates"]),
         *_diagnosis(report["candidates"]),
+        *_examples(report["candidates"]),
+        "## What finding out cost",
+        _table(
+            ("candidate", "fitting $", "fitting s", "evaluation $", "evaluation s", "requests"),
+            [_costs(candidate) for candidate in report["candidates"]],
+        ),
         *_escalation(report["escalation"]),
         *_list("## Tried", [f"{one['technique']}: {one['reason']}" for one in report["chosen"]]),
         *_list("## Left out", [f"{one['technique']}: {one['reason']}" for one in report["left_out"]]),
@@ -97,6 +103,35 @@ def _diagnosis(candidates: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     head = ("candidate", "cause", "of failures", "points to", "evidence")
     return ["## Why candidates fell short", _table(head, rows)] if rows else []
+
+
+def _examples(candidates: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = [
+        f"{candidate['id']}, {cause['cause'].replace('_', ' ')}, {example['sample_id']}: {_short(example['input'])} "
+        f"answered {_short(example['answer'])}, right is {_short(example['target'])}; {_short(example['gave'])}"
+        for candidate in candidates
+        for cause in candidate["diagnosis"]
+        for example in cause["examples"]
+    ]
+    return _list("## Failures to look at", lines)
+
+
+def _costs(candidate: Mapping[str, Any]) -> tuple[str, ...]:
+    fit, evaluation = candidate["fit"], candidate["evaluation"]
+    return (
+        candidate["id"],
+        _number(fit["usd"], "{:.4f}"),
+        f"{fit['seconds']:.0f}",
+        _number(evaluation["usd"], "{:.4f}"),
+        f"{evaluation['seconds']:.0f}",
+        str(fit["requests"] + evaluation["requests"]),
+    )
+
+
+def _short(text: str | None) -> str:
+    """A text in quotes and in one line, cut where a list would become unreadable."""
+    line = " ".join((text or "nothing").split())
+    return f"“{line if len(line) <= 100 else line[:99] + '…'}”"
 
 
 def _figure(value: Any) -> str:

@@ -14,6 +14,7 @@ from backends.errors import InputError, Problem
 from evals.data import Placed
 from evals.scorers import AnyScorer, ModelScorer, ScorerError, is_custom, make_scorer, right_answer
 from evals.scorers.base import shorten
+from evals.scorers.json_fields import JsonFields, has_field
 from evals.scorers.judge import JUDGE_WARNING
 from evals.scorers.text import normalise
 from evals.task import Sample
@@ -78,12 +79,23 @@ def _brief(value: Any) -> str:
     return text if len(text) <= _LONGEST_OPTION and "\n" not in text else shorten(text, _LONGEST_OPTION)
 
 
+def _check_fields(scorer: JsonFields, placed: Sequence[Placed], findings: Findings) -> None:
+    """A field that no target has was misspelt: absent on both sides, it would count as right for every answer."""
+    targets = [one.sample.target for one in placed]
+    for position, field in enumerate(scorer.fields or ()):
+        if targets and not any(has_field(target, field) for target in targets):
+            what = f"json_fields: no target has the field {field!r}."
+            findings.problem(("scorer", "fields", position), what, "Correct or remove it.")
+
+
 def check_targets(scorer: AnyScorer, placed: Sequence[Placed], findings: Findings) -> None:
     """A right answer must score 1; with another scorer than the user meant, it often does not.
 
     Scorers that ask models are only asked whether they can use the samples: nothing may be spent here.
     """
     own = is_custom(scorer.name)
+    if isinstance(scorer, JsonFields):
+        _check_fields(scorer, placed, findings)
     try:
         wrong = list(_badly_scored(scorer, placed[-_TRIED:] if own else placed))
     except InputError as error:  # a package that the scorer needs is not installed

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import yaml
 
+from advisor.retrieval.retriever import STEP as RETRIEVAL
 from advisor.scenario.answers import check_labels
 from advisor.scenario.assets import read_output_schema
 from advisor.scenario.choices import check_model
@@ -17,6 +18,7 @@ from advisor.techniques.template import escaped, fields
 from evals.task import ChainStep
 
 _INPUT = "input"
+_TAKEN = {_INPUT: "the sample's own text", RETRIEVAL: "what looking documents up is called"}
 
 
 def load_chain(steps: Sequence[Said], findings: Findings) -> tuple[ChainStep, ...]:
@@ -62,8 +64,8 @@ def _check_name(name: str, earlier: Sequence[str], inside: Findings) -> None:
     """A name is what later prompts write between braces."""
     if name in earlier:
         inside.problem(("name",), f"two steps of the chain are called {name!r}.", "Rename one of the two.")
-    elif name == _INPUT:
-        inside.problem(("name",), "a step is called 'input', which is the sample's own text.", "Rename the step.")
+    elif name in _TAKEN:
+        inside.problem(("name",), f"a step is called {name!r}, which is {_TAKEN[name]}.", "Rename the step.")
     elif not name.isidentifier():
         what = f"the step name {name!r} cannot be written as a field of a prompt."
         inside.problem(("name",), what, "Use letters, digits and _ only, beginning with a letter.")

@@ -12,7 +12,7 @@ from advisor.techniques.base import FitContext, Technique, read_state, write_sta
 from advisor.techniques.choose import shuffled, summary
 from advisor.techniques.instructions import complaint, listed_answers
 from advisor.techniques.prompt import Prompt
-from backends.errors import InputError, Problem, RequestError
+from backends.errors import RequestError
 from backends.extras import require
 from backends.meter import Meter
 from backends.types import ChatRequest, Message, Usage, add_known
@@ -235,13 +235,15 @@ class Search:
         self._end = ""
 
     def check_prices(self) -> None:
-        """Raise InputError when a dollar limit was set for a model whose price is not known."""
+        """Raise RequestError when a dollar limit was set for a model whose price is not known."""
         for model in (None, self._teacher):
             probe = ChatRequest((Message("user", self.seed),))
             if self.allowance.max_usd is not None and self._worst_usd([probe], model) is None:
                 name = model or self._context.models.chat.name
-                what = f"max_usd is {self.allowance.max_usd:g}, but the price of {name} is not known."
-                raise InputError(Problem("optimized_prompt", what, "Give its price, or drop max_usd."))
+                raise RequestError(
+                    f"max_usd is {self.allowance.max_usd:g}, but the price of {name} is not known. Give its price, or "
+                    "drop max_usd."
+                )
 
     def ended(self, rounds: int) -> bool:
         """Whether no further round should begin, after so many."""

@@ -72,8 +72,7 @@ class LocalTuner:
 
     def _run(self, job: TuneJob, observe: TuneObserver | None, stop: threading.Event) -> TunedModel:
         recipe = Recipe.parse(job.recipe)
-        if not job.train:
-            raise InputError(Problem("train", "is empty; there is nothing to learn from.", "Add examples."))
+        _check_answers(job)
         place = locate(job.base)
         require(job.base, place, tuning=True)
         if place.adapter is not None:
@@ -119,6 +118,17 @@ class LocalTuner:
         finally:
             gc.collect()
         return tuned
+
+
+def _check_answers(job: TuneJob) -> None:
+    if not job.train:
+        raise InputError(Problem("train", "is empty; there is nothing to learn from.", "Add examples."))
+    answers = {conversation[-1].content for conversation in job.train if conversation}
+    if len(answers) == 1 and len(job.train) > 1 and (answer := answers.pop()).strip():
+        what = (
+            f"all {len(job.train)} answers are {answer[:60]!r}; a model would learn to say that whatever it is asked."
+        )
+        raise InputError(Problem("train", what, "Add samples with other answers."))
 
 
 def _key(job: TuneJob, recipe: Recipe, base_content: str) -> str:

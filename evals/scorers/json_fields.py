@@ -91,6 +91,14 @@ def parse_answer(text: str) -> Any:
         raise ValueError(f"{problem.msg} at character {problem.pos + 1}") from None
 
 
+def has_field(text: str, field: str) -> bool:
+    """Whether the JSON of an answer has a field, named by its dotted path; text that is not JSON has none."""
+    try:
+        return _at(parse_answer(text), tuple(field.split("."))) is not _ABSENT
+    except ValueError:
+        return False
+
+
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON value")
 
