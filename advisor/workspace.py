@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backends.errors import InputError, Problem, WorkspaceError
+from evals.trial import whole_characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,11 @@ class Workspace:
             (folder / "hashes.json").write_text(json.dumps(hashes, indent=1), encoding="utf-8")
 
     def write(self, path: Path, text: str) -> None:
-        """Write a file whole or not at all. Raises WorkspaceError."""
+        """Write a file whole or not at all; halves of characters are replaced. Raises WorkspaceError."""
         with explained(self.root):
             path.parent.mkdir(parents=True, exist_ok=True)
             unfinished = path.with_name(path.name + ".part")
-            unfinished.write_text(text, encoding="utf-8")
+            unfinished.write_text(whole_characters(text), encoding="utf-8")
             unfinished.replace(path)
 
 

@@ -4,16 +4,66 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from backends.errors import RequestError
-from backends.types import ChatModel, ChatRequest, ChatResponse, Embedder, Embeddings, Usage, request_key
+from backends.types import ChatModel, ChatRequest, ChatResponse, Embedder, Embeddings, ToolCall, Usage, request_key
 from evals.budget import Budget
 from evals.store import Store, StoredEmbedding
+from evals.trial import whole_characters
+
+_Answered = TypeVar("_Answered", ChatResponse, Embeddings)
+
+
+class _Account:
+    """Books what the calls of one model cost, so that no dollar is forgotten when one fails or is cut off.
+
+    The store is written before anything is awaited: Ctrl-C may cancel a call, even twice, wherever it waits.
+    """
+
+    def __init__(self, model: ChatModel | Embedder, store: Store, run_id: str, budget: Budget) -> None:
+        self._model = model
+        self._store = store
+        self._run_id = run_id
+        self._budget = budget
+
+    async def pay(
+        self, worst_usd: float | None, call: Callable[[], Awaitable[_Answered]], keep: Callable[[_Answered, float], None]
+    ) -> _Answered:
+        """Call within the budget; `keep` stores the answer and the dollars that left the house for it.
+
+        Raises what the call raises, and BudgetError.
+        """
+        reserved = await self._budget.reserve(worst_usd, self._model.name) if self._model.billed else 0.0
+        # A call that was cut off may have been billed in full; one that failed knows what it cost.
+        billed = worst_usd or 0.0
+        try:
+            answer = await call()
+        except RequestError as error:
+            billed = self._billed(error.usage)
+            self._lose(error.usage, billed)
+            raise
+        except BaseException:
+            self._lose(Usage(cost_usd=worst_usd), billed)
+            raise
+        else:
+            billed = self._billed(answer.usage)
+            keep(answer, billed)
+        finally:
+            await self._budget.settle(reserved, billed)
+        return answer
+
+    def _billed(self, usage: Usage) -> float:
+        return (usage.cost_usd or 0.0) if self._model.billed else 0.0
+
+    def _lose(self, usage: Usage, billed_usd: float) -> None:
+        if usage != Usage():
+            self._store.add_loss(self._run_id, self._model.name, usage, billed_usd)
 
 
 class CachedChat:
@@ -23,7 +73,7 @@ class CachedChat:
         self._chat = chat
         self._store = store
         self._run_id = run_id
-        self._budget = budget
+        self._account = _Account(chat, store, run_id, budget)
         self._in_flight: dict[str, asyncio.Future[ChatResponse]] = {}
 
     @property
@@ -79,23 +129,21 @@ class CachedChat:
             del self._in_flight[key]
 
     async def _ask(self, key: str, request: ChatRequest) -> ChatResponse:
-        reserved = 0.0
-        if self._chat.billed:
-            reserved = await self._budget.reserve(self._chat.price(self._chat.worst_case(request)), self.name)
-        # A call that was cut off may have been billed in full; one that failed knows what it cost.
-        billed, lost = reserved, Usage(cost_usd=reserved)
-        try:
-            response = await self._chat.complete(request)
-            billed, lost = (response.usage.cost_usd or 0.0) if self._chat.billed else 0.0, Usage()
-        except RequestError as error:
-            billed, lost = (error.usage.cost_usd or 0.0) if self._chat.billed else 0.0, error.usage
-            raise
-        finally:
-            await self._budget.settle(reserved, billed)
-            if lost != Usage():
-                self._store.add_loss(self._run_id, self.name, lost, billed)
-        self._store.add_response(self._run_id, key, self.name, request.as_json(), response, billed)
-        return response
+        worst_usd = self._chat.price(self._chat.worst_case(request)) if self._chat.billed else 0.0
+
+        def keep(response: ChatResponse, billed_usd: float) -> None:
+            self._store.add_response(self._run_id, key, self.name, request.as_json(), response, billed_usd)
+
+        return await self._account.pay(worst_usd, lambda: self._answer(request), keep)
+
+    async def _answer(self, request: ChatRequest) -> ChatResponse:
+        """The model's answer in whole characters: half of one could be neither stored nor sent on."""
+        response = await self._chat.complete(request)
+        calls = tuple(
+            ToolCall(*(whole_characters(text) for text in (call.name, call.arguments, call.id)))
+            for call in response.tool_calls
+        )
+        return replace(response, text=whole_characters(response.text), tool_calls=calls)
 
     async def aclose(self) -> None:
         """Close the model behind."""
@@ -109,7 +157,7 @@ class CachedEmbedder:
         self._embedder = embedder
         self._store = store
         self._run_id = run_id
-        self._budget = budget
+        self._account = _Account(embedder, store, run_id, budget)
 
     @property
     def name(self) -> str:
@@ -142,37 +190,33 @@ class CachedEmbedder:
         found = {text: self._store.embedding(self._key(text)) for text in texts}
         missing = [text for text, stored in found.items() if stored is None]
         if missing:
-            fresh, billed = await self._ask(missing)
-            # A batch is measured as one; each text takes its even share of requests-free figures.
-            share = replace(
-                fresh.usage, requests=1, input_tokens=-(-fresh.usage.input_tokens // len(missing)), cost_usd=None
-            )
-            share = replace(share, cost_usd=self._embedder.price(share))
-            for text, vector in zip(missing, fresh.vectors, strict=True):
-                found[text] = computed = StoredEmbedding(vector, share, fresh.seconds / len(missing))
-                self._store.add_embedding(self._run_id, self._key(text), computed, billed / len(missing))
+            found |= await self._ask(missing)
         parts = [stored for text in texts if (stored := found[text]) is not None]
         usage = sum((replace(part.usage, cost_usd=self._embedder.price(part.usage)) for part in parts), Usage())
         vectors = np.stack([part.vector for part in parts])
         return Embeddings(vectors, usage, sum(part.seconds for part in parts), cached=not missing)
 
-    async def _ask(self, texts: Sequence[str]) -> tuple[Embeddings, float]:
-        """The vectors, and the dollars that left the house for them."""
-        if not self._embedder.billed:
-            return await self._embedder.embed(texts), 0.0
-        reserved = await self._budget.reserve(self._embedder.price(self._embedder.worst_case(texts)), self.name)
-        billed, lost = reserved, Usage(cost_usd=reserved)
-        try:
-            fresh = await self._embedder.embed(texts)
-            billed, lost = fresh.usage.cost_usd or 0.0, Usage()
-        except RequestError as error:
-            billed, lost = error.usage.cost_usd or 0.0, error.usage
-            raise
-        finally:
-            await self._budget.settle(reserved, billed)
-            if lost != Usage():
-                self._store.add_loss(self._run_id, self.name, lost, billed)
-        return fresh, billed
+    async def _ask(self, texts: Sequence[str]) -> dict[str, StoredEmbedding]:
+        """The texts with their vectors, which are remembered from now on."""
+        worst_usd = self._embedder.price(self._embedder.worst_case(texts)) if self._embedder.billed else 0.0
+        asked: dict[str, StoredEmbedding] = {}
+
+        def keep(fresh: Embeddings, billed_usd: float) -> None:
+            asked.update(self._shares(texts, fresh))
+            for text, computed in asked.items():
+                self._store.add_embedding(self._run_id, self._key(text), computed, billed_usd / len(texts))
+
+        await self._account.pay(worst_usd, lambda: self._embedder.embed(texts), keep)
+        return asked
+
+    def _shares(self, texts: Sequence[str], fresh: Embeddings) -> dict[str, StoredEmbedding]:
+        """A batch is measured as one; each text takes its even share of requests-free figures."""
+        share = replace(fresh.usage, requests=1, input_tokens=-(-fresh.usage.input_tokens // len(texts)), cost_usd=None)
+        share = replace(share, cost_usd=self._embedder.price(share))
+        return {
+            text: StoredEmbedding(vector, share, fresh.seconds / len(texts))
+            for text, vector in zip(texts, fresh.vectors, strict=True)
+        }
 
     async def aclose(self) -> None:
         """Close the model behind."""

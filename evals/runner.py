@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from backends.errors import AdvisorError, RequestError
 from backends.meter import Helpers, Meter
@@ -16,7 +16,7 @@ from backends.types import ChatModel, ChatRequest, Usage
 from evals.scorers.base import AnyScorer, ModelScorer
 from evals.store import Store
 from evals.task import Sample, Split
-from evals.trial import Trial
+from evals.trial import Trial, whole_characters
 
 Solve = Callable[[Sample, Meter], Awaitable[str]]
 """Answers one sample with the models of a meter; returns the answer's text."""
@@ -90,7 +90,7 @@ class Runner:
         judging = None
         output = score = error = None
         try:
-            output = await work.solve(sample, meter)
+            output = whole_characters(await work.solve(sample, meter))
             if isinstance(self._scorer, ModelScorer):
                 if self._scoring is None:
                     raise AssertionError("a scorer that asks models needs a meter")
@@ -98,6 +98,7 @@ class Runner:
                 score = await self._scorer.score(output, sample, judging)
             else:
                 score = self._scorer(output, sample)
+            score = replace(score, reason=whole_characters(score.reason))
         except RequestError as problem:
             error = str(problem)
         except AdvisorError:
@@ -110,10 +111,10 @@ class Runner:
             sample_id=sample.id,
             output=output,
             score=score,
-            error=error,
+            error=None if error is None else whole_characters(error),
             usage=meter.usage,
             seconds=meter.seconds,
-            cached_requests=meter.cached_requests,
+            cached_requests=meter.cached_requests + (0 if judging is None else judging.cached_requests),
             response_keys=tuple(meter.response_keys),
             variant=work.variant,
             steps=tuple(meter.steps),

@@ -19,6 +19,14 @@ ASIDE = (FITTING, ABLATION, RETENTION)
 """Beginnings of variants that no candidate is judged by."""
 
 
+def whole_characters(text: str) -> str:
+    """The text with each half of a surrogate pair replaced by U+FFFD; halves that belong together become a character.
+
+    Models write such halves, through JSON escapes for instance, and no file, database or endpoint takes them.
+    """
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """A judgement of one answer."""
@@ -49,7 +57,7 @@ class Trial:
     seconds: float
     """Seconds of model time the answer took, in the order its calls depended on each other."""
     cached_requests: int = 0
-    """How many of the requests the response cache answered, now paid for a second time by nobody."""
+    """How many of the requests, of the candidate and of its scorer, the response cache answered: nobody paid again."""
     response_keys: tuple[str, ...] = ()
     """Keys of the responses in the store, in call order."""
     variant: str = ""
