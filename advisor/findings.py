@@ -214,5 +214,12 @@ def _spent(session: Session, findings: Findings, trials: Sequence[Trial]) -> Spe
         seconds=session.total_seconds,
         requests=asked.requests,
         cached_requests=sum(trial.cached_requests for trial in trials if not trial.variant.startswith(FITTING))
-        + sum(prepared.cost.cached_requests for prepared in findings.prepared.values()),
+        + sum(prepared.cost.cached_requests for prepared in findings.prepared.values())
+        + sum(cost.cached_requests for name, cost in findings.pilot_costs.items() if name not in findings.prepared)
+        + _judge_reused(findings),
     )
+
+
+def _judge_reused(findings: Findings) -> int:
+    check = findings.judge_check
+    return 0 if check is None or check.calibration is None else check.calibration.cached_requests

@@ -33,7 +33,10 @@ class _Account:
         self._budget = budget
 
     async def pay(
-        self, worst_usd: float | None, call: Callable[[], Awaitable[_Answered]], keep: Callable[[_Answered, float], None]
+        self,
+        worst_usd: float | None,
+        call: Callable[[], Awaitable[_Answered]],
+        keep: Callable[[_Answered, float], None],
     ) -> _Answered:
         """Call within the budget; `keep` stores the answer and the dollars that left the house for it.
 

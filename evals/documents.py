@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ ROWS_FILE = "documents.jsonl"
 FILE_TYPES = (".md", ".pdf", ".txt")
 MOST_BYTES = 50_000_000
 """Of one file; a book of a thousand pages has about two million."""
+
+_ROW = 'Write one document a line: {"id": ..., "title": ..., "text": ...}.'
 
 Place = Callable[[Path], str]
 """How problems name a file."""
@@ -110,17 +113,23 @@ def _rows(file: Path, where: str) -> tuple[list[tuple[Document, str]], list[Prob
     """Documents of a .jsonl file, each with the line it comes from."""
     table = read_table(file, where)
     documents: list[tuple[Document, str]] = []
-    problems = list(table.problems)
+    problems = [_of_documents(problem) for problem in table.problems]
     wrong: list[Problem] = []
     for row in table.rows:
         at = f"{where}:{row.line}"
         fault = _fault(row)
         if fault:
-            wrong.append(Problem(at, fault, 'Write {"id": ..., "title": ..., "text": ...}.'))
+            wrong.append(Problem(at, fault, _ROW))
             continue
         fields = {name: as_text(row.fields.get(name)) or "" for name in ("id", "title", "text")}
         documents.append((Document(fields["id"].strip(), fields["text"], fields["title"].strip()), at))
     return documents, problems + capped(wrong)
+
+
+def _of_documents(problem: Problem) -> Problem:
+    """Tables are read as if of samples; what is said to do about them must be about documents."""
+    is_of_samples = "samples" in problem.remedy or '"input"' in problem.remedy
+    return dataclasses.replace(problem, remedy=_ROW) if is_of_samples else problem
 
 
 def _fault(row: Row) -> str | None:

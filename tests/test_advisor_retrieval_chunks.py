@@ -65,6 +65,28 @@ def test_the_name_of_a_heading_may_end_in_a_hash() -> None:
     assert found[1].startswith("C#\nOne")
 
 
+def test_a_document_of_very_many_headings_and_fences_takes_no_time_that_grows_with_its_square() -> None:
+    """Every heading against every fence would be 14 thousand million comparisons: an hour."""
+    found = _texts("# Head\n\n```\n# code\n```\n\n" * 120_000, 2_000, 0, "markdown")
+    assert sum(text.count("# Head") for text in found) == 120_000
+    assert all(text.startswith("# Head") for text in found), "no chunk begins at a comment in code"
+
+
+def test_spaces_within_a_heading_take_no_time_that_grows_with_their_square() -> None:
+    wide = f"a{' ' * 200_000}b"
+    found = _texts(f"# {wide} #\t \n\n" + "One sentence of five words. " * 12, 30, 0, "markdown")
+    assert found[-1].startswith(f"{wide}\nOne")
+
+
+@pytest.mark.parametrize(
+    ("heading", "name"),
+    [("# A ##", "A"), ("# A#", "A#"), ("# #", "#"), ("# # #", "#"), ("## A \t", "A"), ("# A #b #", "A #b")],
+)
+def test_hashes_that_close_a_heading_are_not_its_name(heading: str, name: str) -> None:
+    found = _texts(f"{heading}\n\n" + "One sentence of five words. " * 12, 30, 0, "markdown")
+    assert found[1].startswith(f"{name}\nOne")
+
+
 def test_plain_text_has_no_headings() -> None:
     assert _texts("# one\n\n" + "two " * 30, 15)[0].startswith("# one\n\ntwo")
 

@@ -81,6 +81,35 @@ def test_every_wrong_declaration_is_a_problem_at_its_line(tmp_path: Path) -> Non
     assert any("a second tool is called f." in problem.what for problem in findings.problems)
 
 
+@pytest.mark.parametrize("text", ["", "3\n", '{"name": "f"}\n[1]\n'])
+def test_what_to_do_about_a_file_of_tools_is_about_tools(text: str, tmp_path: Path) -> None:
+    toolbox, findings = loaded(tmp_path, "tools.jsonl", text)
+    assert toolbox is None
+    (problem,) = findings.problems
+    assert problem.remedy == 'Write one tool a line: {"name": ..., "description": ..., "parameters": {...}}.'
+
+
+@pytest.mark.parametrize("reference", ["http://127.0.0.1:9/a.json", "file:///etc/hostname", "#/$defs/none", "b.json"])
+def test_a_reference_that_leads_out_of_a_tool_or_nowhere_is_a_problem_at_its_line(
+    reference: str, tmp_path: Path
+) -> None:
+    row = {"name": "f", "parameters": {"properties": {"a": {"items": {"$ref": reference}}}}}
+    toolbox, findings = loaded(tmp_path, "tools.jsonl", f'{{"name": "g"}}\n{json.dumps(row)}\n')
+    assert toolbox is None
+    (problem,) = findings.problems
+    assert problem.where == "tools.jsonl:2"
+    assert f"the parameters of f: the reference '{reference}' leads" in problem.what
+
+
+@pytest.mark.parametrize("begins", ["def", "async def"])
+def test_a_function_that_yields_is_a_problem_at_its_line(begins: str, tmp_path: Path) -> None:
+    toolbox, findings = loaded(tmp_path, "tools.py", f"{FUNCTION}\n\n{begins} each(n: int):\n    yield n\n")
+    assert toolbox is None
+    (problem,) = findings.problems
+    assert problem.where == "tools.py:6"
+    assert "each: it yields values one by one" in problem.what
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

@@ -47,6 +47,24 @@ TREE = tool(
 ROME = {"name": "hotel.book", "arguments": {"city": "Rome"}}
 
 
+def test_a_schema_without_end_is_a_fault_of_the_call_and_no_crash() -> None:
+    endless = tool("f", {"a": {"$ref": "#/properties/a"}})
+    assert fault(Call("f", {"a": 1}), [endless]) == "the arguments of f do not fit: they are nested too deeply"
+
+
+def test_tools_of_a_sample_cannot_refer_to_elsewhere() -> None:
+    with pytest.raises(ValueError, match=r"the parameters of f: the reference 'http://x\.invalid/a' leads out"):
+        declared_all([{"name": "f", "parameters": {"properties": {"a": {"$ref": "http://x.invalid/a"}}}}])
+
+
+def test_anchors_lead_to_the_same_place_wherever_a_schema_is_put() -> None:
+    anchored = tool("f", {"a": {"$ref": "#here"}}, **{"$defs": {"b": {"$anchor": "here", "type": "integer"}}})
+    schema = json.loads(calls_schema([anchored], Bounds()))
+    jsonschema.validate([{"name": "f", "arguments": {"a": 1}}], schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate([{"name": "f", "arguments": {"a": "x"}}], schema)
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [

@@ -5,13 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from advisor.tools import process
+from advisor.tools.calls import Call
 from advisor.tools.describe import read_docstring
+from advisor.tools.loop import Toolset
 from advisor.tools.process import Description, Result, ToolProcess, describe_file
+from backends.meter import Meter
+from backends.scripted import ScriptedChat
+from backends.types import Tool
 
 TOOLS = '''
 """Tools of a test."""
@@ -72,6 +82,26 @@ def secrets() -> list:
 
 def boom(text: str) -> str:
     raise ValueError(f"bad {text}")
+
+
+def half_boom() -> str:
+    raise ValueError("\\udc80 bad")
+
+
+def echo(text: str) -> str:
+    return text
+
+
+def half() -> str:
+    return "\\udc80 good"
+
+
+def fill(size: int) -> int:
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        file.truncate(size)
+    return size
 
 
 def hang() -> str:
@@ -207,6 +237,86 @@ def test_all_faults_of_a_file_are_told_and_nothing_is_left_in_its_folder(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["tools.py"]
 
 
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        ("subprocess.Popen(['sleep', '600']).pid", ""),
+        ("os.fork() or time.sleep(600)", ""),
+        ("os.fork() or time.sleep(600); note(pid); os._exit(0)", "takes more than"),
+        ("subprocess.Popen(['sleep', '600']).pid; note(pid); time.sleep(600)", "takes more than"),
+    ],
+    ids=["program", "fork that holds our pipes", "fork of a file that ends", "file that hangs"],
+)
+def test_what_a_file_starts_when_imported_ends_with_its_description(
+    start: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = tmp_path / "pid"
+
+    class WhenNoted(threading.Timer):
+        def run(self) -> None:
+            while not self.finished.wait(0.02):
+                if noted.exists() and noted.read_text("utf-8"):
+                    return self.function()
+
+    if said:
+        monkeypatch.setattr(threading, "Timer", WhenNoted)
+    text = f"import os, subprocess, time\n\ndef note(n: int): open({str(noted)!r}, 'w').write(str(n))\n"
+    path = tmp_path / "tools.py"
+    path.write_text(f"{text}pid = {start}\nnote(pid)\n", encoding="utf-8")
+    found = describe_file(path)
+    assert [said in fault.what for fault in found.faults] == ([True] if said else [])
+    assert_dies(int(noted.read_text("utf-8")))
+
+
+PARENT = """
+import asyncio, pathlib, sys
+from advisor.tools.process import ToolProcess, describe_file
+
+async def work(source):
+    async with ToolProcess(source, 600.0) as tools:
+        await tools.call("begin", {"folder": sys.argv[2]})
+
+source = pathlib.Path(sys.argv[1])
+if sys.argv[3] == "import":
+    describe_file(source, seconds=600.0)
+else:
+    asyncio.run(work(source))
+"""
+ENDLESS = """
+import os, pathlib, subprocess, time
+
+def begin(folder: str) -> str:
+    child = subprocess.Popen(["sleep", "600"])
+    part = pathlib.Path(folder, "part")
+    part.write_text(f"{os.getpid()} {child.pid}")
+    part.rename(pathlib.Path(folder, "pids"))
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("doing", ["import", "call"])
+def test_when_we_are_ended_the_process_of_the_tools_and_what_it_started_end_too(doing: str, tmp_path: Path) -> None:
+    source, pids = tmp_path / "tools.py", tmp_path / "pids"
+    source.write_text(ENDLESS + (f"begin({str(tmp_path)!r})\n" if doing == "import" else ""), encoding="utf-8")
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(source), str(tmp_path), doing])
+    while not pids.exists():
+        assert parent.poll() is None
+        time.sleep(0.02)
+    parent.terminate()
+    parent.wait()
+    for pid in map(int, pids.read_text("utf-8").split()):
+        assert_dies(pid)
+
+
+def assert_dies(pid: int) -> None:
+    for _ in range(200):
+        if not is_alive(pid):
+            return
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    pytest.fail(f"process {pid} is left behind")
+
+
 def tool_name(what: str) -> str:
     return what.partition(":")[0]
 
@@ -232,6 +342,22 @@ async def test_a_call_gives_its_result_and_what_is_printed_goes_nowhere(
     assert 0 < result.seconds < 20
 
 
+@pytest.mark.parametrize(("name", "text"), [("half_boom", "error: ValueError: ? bad"), ("half", "? good")])
+async def test_half_a_character_in_a_result_or_an_error_is_replaced(name: str, text: str, source: Path) -> None:
+    assert (await call(source, name)).text == text
+
+
+def test_half_a_character_in_a_description_or_a_fault_is_replaced(tmp_path: Path) -> None:
+    (tool,) = described('def f() -> int:\n    "\\udc80 it"\n', tmp_path).tools
+    assert tool.description == "? it"
+    (fault,) = described('raise ValueError("\\udc80 bad")\n', tmp_path).faults
+    assert fault.what == "the file cannot be imported: ValueError: ? bad."
+
+
+async def test_files_up_to_the_limit_can_be_written(source: Path) -> None:
+    assert (await call(source, "fill", size=50_000_000)).text == "50000000"
+
+
 async def test_keys_of_the_environment_stay_with_us(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     monkeypatch.setenv("HF_TOKEN", "k")
@@ -245,6 +371,7 @@ async def test_keys_of_the_environment_stay_with_us(source: Path, monkeypatch: p
     [
         ("boom", {"text": "é"}, "error: ValueError: bad é"),
         ("big", {}, "error: the result is too long (10000000 characters); it begins: xxx"),
+        ("fill", {"size": 50_000_001}, "error: OSError: [Errno 27] File too large"),
         ("greedy", {}, "error: the tool needs more than 2 GiB of memory"),
         ("leave", {}, "error: SystemExit: 3"),
         ("die", {}, "error: die ended the process it ran in"),
@@ -284,11 +411,7 @@ async def test_nothing_is_started_before_the_first_call_or_left_after_the_last(s
         running = tools._process
         assert running is not None
     assert running.returncode is not None
-    for _ in range(100):
-        if not is_alive(grandchild):
-            break
-        await asyncio.sleep(0.05)
-    assert not is_alive(grandchild), "programs that a tool started end with it"
+    assert_dies(grandchild)
 
 
 def is_alive(pid: int) -> bool:
@@ -299,6 +422,16 @@ def is_alive(pid: int) -> bool:
     # A zombie, where nobody reaps orphans, is as dead.
     stat = Path(f"/proc/{pid}/stat")
     return not stat.exists() or stat.read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
+
+
+async def test_a_long_result_is_told_whole_and_kept_short_in_its_step(source: Path) -> None:
+    said = "x" * 19_000
+    echo = Tool("echo", "", '{"type": "object", "properties": {"text": {"type": "string"}}}')
+    meter = Meter(ScriptedChat("m", {}))
+    async with ToolProcess(source, 20.0) as tools:
+        assert await Toolset([echo], tools, 1).result(Call("echo", {"text": said}), meter) == said
+    (step,) = meter.steps
+    assert step.output == "x" * 1_999 + "…"
 
 
 async def test_a_cancelled_call_leaves_no_process(source: Path) -> None:

@@ -29,7 +29,7 @@ def learnable(folder: Path, *, learnable: bool = True, **changes: Any) -> Path:
     model = toys.script(folder, "model", toys.rules(0.3, seed=3))
     path = toys.scenario(folder, model, **{"techniques": ["zero_shot"], **changes})
     rng = random.Random(1)
-    for split, n in (("train", 120), ("dev", 60)):
+    for split, n in (("train", 200), ("dev", 60)):
         found = toys.rows(split, n)
         if not learnable:
             found = [row | {"target": rng.choice(toys.LABELS)} for row in found]
@@ -43,8 +43,8 @@ def test_a_promising_pilot_is_followed_by_the_full_training(tmp_path: Path) -> N
     escalation = report["escalation"]
     assert escalation["decision"] == "tuned"
     assert [(run["fraction"], run["samples"], run["n_dev"]) for run in escalation["pilot"]] == [
-        (0.25, 30, 60),
-        (0.5, 60, 60),
+        (0.25, 50, 60),
+        (0.5, 100, 60),
     ]
     assert escalation["forecast"]["p_reach"] > 0.9
     assert escalation["forecast"]["wanted"] == pytest.approx(0.75)
@@ -62,7 +62,7 @@ def test_a_pilot_without_a_chance_stops_before_the_full_training(tmp_path: Path)
     assert escalation["decision"] == "stopped"
     assert escalation["tuned"] is None
     assert escalation["forecast"]["decision"] == "stop"
-    assert {event.progress.steps for event in trained if isinstance(event, Tuning)} == {30, 60}
+    assert {event.progress.steps for event in trained if isinstance(event, Tuning)} == {50, 100}
     tuned = next(candidate for candidate in finished.report["candidates"] if candidate["technique"] == "fine_tune")
     assert (tuned["status"], tuned["n"]) == ("skipped", 0)
     assert tuned["fit"]["usd"] == pytest.approx(sum(run["usd"] for run in escalation["pilot"]))
@@ -92,7 +92,7 @@ def test_a_killed_pilot_is_not_trained_twice(tmp_path: Path) -> None:
     run_id = next((tmp_path / "w" / "runs").iterdir()).name
     trained: list[Event] = []
     resumed = engine.run(path, tmp_path / "w", observe=trained.append, resume=run_id).report
-    assert {event.progress.steps for event in trained if isinstance(event, Tuning)} == {60, 120}
+    assert {event.progress.steps for event in trained if isinstance(event, Tuning)} == {100, 200}
     whole = engine.run(path, tmp_path / "other", Overrides(diagnose=False)).report
     assert resumed["escalation"] == whole["escalation"]
     assert resumed["spent"]["usd"] == pytest.approx(whole["spent"]["usd"])
@@ -109,7 +109,17 @@ def test_a_larger_part_holds_every_smaller_one(tmp_path: Path) -> None:
     task = load_scenario(learnable(tmp_path / "s")).task
     small, large = ({one.id for one in part_of(task, fraction, 1).train} for fraction in (0.25, 0.5))
     assert small < large < {one.id for one in task.train}
-    assert len(small) == 30
+    assert len(small) == 50
+
+
+def test_a_curve_that_still_rises_steeply_is_not_stopped() -> None:
+    cost = FitCost(Usage(), 1.0)
+    steep = forecasts([PilotRun(0.25, 50, 0.25, 60, cost), PilotRun(0.5, 100, 0.58, 60, cost)], 0.85)
+    flat = forecasts([PilotRun(0.25, 50, 0.40, 60, cost), PilotRun(0.5, 100, 0.42, 60, cost)], 0.85)
+    assert steep is not None
+    assert flat is not None
+    assert (steep.forecast.decision, flat.forecast.decision) == ("more_evidence", "stop")
+    assert steep.forecast.p_reach < 0.1, "the power law alone would have stopped it"
 
 
 def test_sizes_without_a_score_are_left_out_of_the_forecast() -> None:

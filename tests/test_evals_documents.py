@@ -107,6 +107,13 @@ def test_what_cannot_be_read_is_one_problem_with_a_remedy(
     assert problem.remedy
 
 
+@pytest.mark.parametrize("text", ["", "3\n", '{"id": "a", "text": "A"}\n"b"\n', '{"id": "a"}\n'])
+def test_what_to_do_about_rows_is_about_documents(text: str, tmp_path: Path) -> None:
+    (tmp_path / "documents.jsonl").write_text(text, "utf-8")
+    _, (problem,) = read_documents(tmp_path)
+    assert problem.remedy == 'Write one document a line: {"id": ..., "title": ..., "text": ...}.'
+
+
 def test_a_password_that_is_empty_is_none(tmp_path: Path) -> None:
     writer = pypdf.PdfWriter(io.BytesIO(pdf("Open to all")))
     writer.encrypt("", owner_password="owner", algorithm="RC4-128")

@@ -11,11 +11,13 @@ from backends.errors import BackendUnavailable, BudgetError, RequestError
 from backends.meter import Meter
 from backends.scripted import ScriptedChat
 from backends.types import ChatRequest, Message
+from evals.budget import Budget
+from evals.cache import CachedChat
 from evals.runner import Runner, Work
 from evals.scorers import make_scorer
 from evals.store import RunRow, Store
 from evals.task import Sample
-from evals.trial import Trial
+from evals.trial import Score, Trial
 
 SAMPLES = [Sample(f"s{number}", f"input {number}", f"input {number}") for number in range(5)]
 
@@ -84,6 +86,63 @@ async def test_what_goes_wrong_with_every_sample_stops_the_run(store: Store, rai
     with pytest.raises(type(raised), match=str(raised)):
         await runner(store).run(Work("c", solve, echo(), "test"), SAMPLES)
     assert "s2" not in {trial.sample_id for trial in store.trials("r1")}
+
+
+@pytest.mark.parametrize("raised", [None, RequestError("no \ud83d"), ValueError("no \ud83d")])
+async def test_half_a_character_of_a_technique_becomes_a_trial_and_no_crash(
+    store: Store, raised: Exception | None
+) -> None:
+    async def solve(sample: Sample, models: Meter) -> str:
+        if raised is not None:
+            raise raised
+        return "half \ud83d"  # as read from the JSON escape that a model wrote
+
+    trials = await runner(store).run(Work("c", solve, echo(), "test"), SAMPLES[:1])
+    assert trials == store.trials("r1")
+    assert (trials[0].output or trials[0].error or "").endswith(("half \ufffd", "no \ufffd"))
+
+
+class Doubtful:
+    """Says of every answer what no file can hold."""
+
+    name = "doubtful"
+    binary = True
+
+    def __call__(self, output: str, sample: Sample) -> Score:
+        return Score(1.0, "is \ud83d")
+
+
+async def test_half_a_character_in_the_reason_of_a_score_is_replaced(store: Store) -> None:
+    (trial,) = await Runner(store, "r1", Doubtful(), lambda trial: None).run(
+        Work("c", ask, echo(), "test"), SAMPLES[:1]
+    )
+    assert trial.score == Score(1.0, "is \ufffd")
+
+
+class Asking:
+    """A scorer that asks the model twice about each answer."""
+
+    name = "asking"
+    binary = True
+    asks = "scripted/echo"
+    embeds = False
+
+    async def score(self, output: str, sample: Sample, models: Meter) -> Score:
+        for what in ("right?", "sure?"):
+            await models.complete(ChatRequest((Message("user", f"{what} {output}"),)))
+        return Score(1.0)
+
+
+async def test_every_request_of_trials_and_their_scoring_was_asked_or_reused(store: Store) -> None:
+    chat = CachedChat(echo(), store, "r1", Budget())
+    judged = Runner(store, "r1", Asking(), lambda trial: None, scoring=lambda: Meter(chat))
+    trials = [
+        trial for name in ("first", "second") for trial in await judged.run(Work(name, ask, chat, "test"), SAMPLES)
+    ]
+    requests = sum((trial.usage + trial.scoring).requests for trial in trials)
+    assert requests == 2 * 5 * 3
+    assert requests == store.asked("r1").requests + sum(trial.cached_requests for trial in trials)
+    assert [trial.cached_requests for trial in trials] == [0] * 5 + [3] * 5
 
 
 async def test_a_trial_in_the_store_is_not_evaluated_again(store: Store) -> None:

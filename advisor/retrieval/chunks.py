@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ CHARACTERS_PER_TOKEN = 4.0
 
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _IDEOGRAPH = re.compile(f"[{_IDEOGRAPHS}]")
-_HEADING = re.compile(r"^(#{1,6})[ \t]+(\S.*?)(?:[ \t]+#+)?[ \t]*$", re.MULTILINE)
+_HEADING = re.compile(r"^(#{1,6})[ \t]+(\S.*)$", re.MULTILINE)
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _BREAKS = (
     re.compile(r"\n[ \t]*\n\s*"),
@@ -147,11 +148,24 @@ def _sections(document: Document) -> Iterator[tuple[int, int, str, str]]:
         level = len(heading[1])
         path = [(depth, name) for depth, name in path if depth < level]
         above = " > ".join(name for _, name in path)
-        path.append((level, heading[2]))
+        path.append((level, _name(heading[2])))
         yield heading.start(), end, above, " > ".join(name for _, name in path)
+
+
+def _name(heading: str) -> str:
+    """A heading without the hashes that close it; those of `C#` belong to it."""
+    line = heading.rstrip(" \t")
+    bare = line.rstrip("#")
+    return bare.rstrip(" \t") if bare.endswith((" ", "\t")) else line
 
 
 def _headings(text: str) -> list[re.Match[str]]:
     """Headings outside fenced code, where `#` begins a comment."""
     code = [match.span() for match in _FENCE.finditer(text)]
-    return [match for match in _HEADING.finditer(text) if not any(start <= match.start() < end for start, end in code)]
+    starts = [start for start, _ in code]
+
+    def is_code(position: int) -> bool:
+        before = bisect_right(starts, position)
+        return before > 0 and position < code[before - 1][1]
+
+    return [match for match in _HEADING.finditer(text) if not is_code(match.start())]

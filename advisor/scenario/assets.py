@@ -9,6 +9,7 @@ from typing import Any
 
 from advisor.scenario.findings import Findings
 from advisor.scenario.paths import shown
+from advisor.tools.references import REMEDY, reference_fault, validator
 from backends.errors import Problem
 from evals.data import Placed
 
@@ -38,25 +39,36 @@ def _schema(path: Path, findings: Findings) -> dict[str, Any] | None:
         problem = Problem(where, f"the file cannot be read: {error}.", "Write a JSON Schema in UTF-8.")
     except jsonschema.SchemaError as error:
         problem = Problem(where, f"this is no JSON Schema: {error.json_path}: {error.message}.", "Correct the file.")
+    except RecursionError:
+        problem = Problem(where, "the schema is nested too deeply.", "Write a flatter one.")
     else:
-        if isinstance(schema, dict):
-            return schema
+        return _usable(schema, where, findings)
+    findings.problems.append(problem)
+    return None
+
+
+def _usable(schema: Any, where: str, findings: Findings) -> dict[str, Any] | None:
+    if not isinstance(schema, dict):
         problem = Problem(where, "the schema must be a JSON object.", 'Write {"type": "object", ...}.')
+    elif fault := reference_fault(schema):
+        problem = Problem(where, f"{fault}.", REMEDY)
+    else:
+        return schema
     findings.problems.append(problem)
     return None
 
 
 def _check_targets(schema: dict[str, Any], name: str, placed: Sequence[Placed], findings: Findings) -> None:
     """A right answer that breaks the schema could never be given."""
-    import jsonschema
-
-    validator = jsonschema.Draft202012Validator(schema)
+    held = validator(schema)
     wrong: list[tuple[str, str]] = []
     for one in placed:
         try:
-            fault = next((error.message for error in validator.iter_errors(json.loads(one.sample.target))), None)
+            fault = next((error.message for error in held.iter_errors(json.loads(one.sample.target))), None)
         except ValueError:
             fault = "it is not JSON"
+        except RecursionError:
+            fault = "it is nested too deeply, or references of the schema lead in a circle"
         if fault:
             wrong.append((one.place, fault))
     if wrong:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from advisor.scenario.findings import Findings
@@ -13,6 +14,8 @@ from backends.types import Tool
 from evals.data import capped
 from evals.files import read_table
 from evals.task import Toolbox
+
+_ROW = 'Write one tool a line: {"name": ..., "description": ..., "parameters": {...}}.'
 
 
 def load_toolbox(text: str, findings: Findings) -> Toolbox | None:
@@ -59,6 +62,12 @@ def _declarations(path: Path, findings: Findings) -> Toolbox | None:
         if tool.name in tools:
             problems.append(Problem(place, f"a second tool is called {tool.name}.", "Rename or remove one."))
         tools.setdefault(tool.name, tool)
-    found = [*table.problems, *capped(problems)]
+    found = [*map(_of_tools, table.problems), *capped(problems)]
     findings.problems += found
     return None if found else Toolbox(tuple(tools.values()))
+
+
+def _of_tools(problem: Problem) -> Problem:
+    """Tables are read as if of samples; what is said to do about them must be about tools."""
+    is_of_samples = "samples" in problem.remedy or '"input"' in problem.remedy
+    return dataclasses.replace(problem, remedy=_ROW) if is_of_samples else problem

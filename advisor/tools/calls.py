@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from advisor.tools.references import validator
 from backends.types import Tool
 
 _BRACKETS_TRIED = 50
@@ -108,7 +109,10 @@ def fault(call: Call, tools: Sequence[Tool]) -> str | None:
 def _first_error(parameters: str, arguments: Mapping[str, Any]) -> str | None:
     from jsonschema.exceptions import best_match
 
-    error = best_match(_validator(parameters).iter_errors(arguments))
+    try:
+        error = best_match(_validator(parameters).iter_errors(arguments))
+    except RecursionError:
+        return "they are nested too deeply"
     if error is None:
         return None
     place = ".".join(str(part) for part in error.absolute_path)
@@ -117,9 +121,7 @@ def _first_error(parameters: str, arguments: Mapping[str, Any]) -> str | None:
 
 @functools.lru_cache(maxsize=1024)
 def _validator(parameters: str) -> Any:
-    from jsonschema import Draft202012Validator  # takes a tenth of a second, and only tasks with tools need it
-
-    return Draft202012Validator(_strict(parameters))
+    return validator(_strict(parameters))
 
 
 def parsed(tool: Tool) -> Mapping[str, Any]:

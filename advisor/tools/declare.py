@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from advisor.tools.references import reference_fault
 from backends.types import Tool
 
 NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
@@ -40,6 +41,8 @@ def _parameters(name: str, schema: Any) -> dict[str, Any]:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         raise ValueError(f"the parameters of {name} are no JSON Schema: {error.json_path}: {error.message}.") from None
+    if fault := reference_fault(schema):
+        raise ValueError(f"the parameters of {name}: {fault}.")
     return {"type": "object", "properties": {}, **schema}
 
 

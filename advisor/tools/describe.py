@@ -80,6 +80,9 @@ def describe(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _check_signature(function: Callable[..., Any]) -> None:
     name = function.__name__
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        remedy = f"Return a list, or rename it to _{name} if it is no tool."
+        raise DescriptionError(f"{name}: it yields values one by one, and a tool returns one value.", remedy)
     parameters = inspect.signature(function).parameters.values()
     unnamed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
     bare = [parameter.name for parameter in parameters if parameter.annotation is inspect.Parameter.empty]

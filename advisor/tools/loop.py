@@ -10,6 +10,8 @@ from advisor.tools.process import Result, ToolProcess
 from backends.meter import Meter
 from backends.types import Message, Tool
 
+STEP_CHARACTERS = 2_000
+"""Most that is kept of a result as the output of its step; the model is told all of it."""
 _NAME = 64
 """Longest name a tool can have; what a model makes up may be longer."""
 
@@ -58,7 +60,7 @@ class Toolset:
         with models.step(f"tool {call.name[:_NAME]}") as step:
             found = await self._made(call)
             models.spend_seconds(found.seconds)
-            step.output = found.text
+            step.output = _kept(found.text)
         return found.text
 
     async def _made(self, call: Call) -> Result:
@@ -66,3 +68,7 @@ class Toolset:
         if problem is not None:
             return Result(f"error: {problem}", True, 0.0)
         return await self._process.call(call.name, call.arguments)
+
+
+def _kept(text: str) -> str:
+    return text if len(text) <= STEP_CHARACTERS else f"{text[: STEP_CHARACTERS - 1]}…"

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from asyncio.subprocess import PIPE, Process
@@ -76,20 +77,35 @@ class Result:
 
 def describe_file(source: Path, seconds: float = START_SECONDS) -> Description:
     """The tools of a Python file, found out by importing it in another process."""
-    try:
-        done = subprocess.run(
-            _command(source),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=seconds,
-            check=False,
-            **_surroundings(source),
-        )
-    except subprocess.TimeoutExpired:
-        return Description(faults=(_unreadable(f"takes more than {seconds:g} seconds"),))
-    line = done.stdout.partition(b"\n")[0]
-    return Description.read(line) if line else Description(faults=(_unreadable("ends the process"),))
+    with subprocess.Popen(
+        _command(source), stdin=PIPE, stdout=PIPE, stderr=subprocess.DEVNULL, **_surroundings(source)
+    ) as process:
+        assert process.stdout is not None
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            _kill_session(process.pid)
+
+        timer = threading.Timer(seconds, give_up)
+        timer.start()
+        try:
+            # Not to its end: programs that the file started could hold it open.
+            line = process.stdout.readline()
+        finally:
+            timer.cancel()
+            timer.join()
+            _kill_session(process.pid)
+    if line.endswith(b"\n"):
+        return Description.read(line)
+    what = f"takes more than {seconds:g} seconds" if late.is_set() else "ends the process"
+    return Description(faults=(_unreadable(what),))
+
+
+def _kill_session(leader: int) -> None:
+    """End a process that leads a session of its own, and the programs it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def _unreadable(what: str) -> Fault:
@@ -177,9 +193,7 @@ class ToolProcess:
         process, self._process = self._process, None
         if process is None:
             return
-        # Its own session: programs that a tool started end with it.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill_session(process.pid)
         await process.communicate()
 
 

@@ -118,9 +118,14 @@ def _moved(value: Any, root: str) -> Any:
     if not isinstance(value, Mapping):
         return value
     return {
-        key: root + part[1:] if key == "$ref" and isinstance(part, str) and part.startswith("#") else _moved(part, root)
+        key: root + part[1:] if key == "$ref" and _is_pointer(part) else _moved(part, root)
         for key, part in value.items()
     }
+
+
+def _is_pointer(reference: Any) -> bool:
+    """Whether it counts from the root of the schema; an anchor, such as `#name`, is found wherever the schema lies."""
+    return isinstance(reference, str) and (reference == "#" or reference.startswith("#/"))
 
 
 _MAPS_OF_SCHEMAS = ("properties", "$defs", "definitions", "patternProperties")

@@ -1,8 +1,9 @@
 """The program in which a scenario's tools live: reads calls, one JSON line each, and writes results.
 
 `process` starts it. It imports the user's file, which our own process never does, under limits: memory (address space),
-processor time and, should we be gone, wall-clock time of each call. The limits are there for mistakes; this is no
-cage for hostile code. What tools print goes nowhere, so that it cannot be taken for a result.
+size of files it writes (50 MB each), processor time and, should we be gone, wall-clock time of each call. It ends, with
+the programs its tools started, when the process that started it is gone. All this is there for mistakes; it is no cage
+for hostile code. What tools print goes nowhere, so that it cannot be taken for a result.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import json
 import math
 import os
 import resource
+import select
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -30,6 +33,8 @@ from advisor.tools.describe import DescriptionError, adapter, describe, function
 
 MEMORY_BYTES = 2 * 2**30
 """Most address space of the process; where the system has no such limit (macOS), none holds."""
+FILE_BYTES = 50_000_000
+"""Largest file that a tool, or a program it starts, may write; more is an OSError."""
 RESULT_CHARACTERS = 20_000
 """A longer result is an error that shows its beginning: it would crowd everything else out of a prompt."""
 _MODULE = "scenario_tools"
@@ -39,8 +44,10 @@ def main(source: str) -> None:
     """Describe the tools in one line, then answer calls until the other side hangs up."""
     sys.dont_write_bytecode = True
     calls, results = _private_pipes()
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    threading.Thread(target=_end_with_parent, args=(calls.fileno(),), daemon=True).start()
+    for limit, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_FSIZE, FILE_BYTES)):
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(limit, (most, most))
     found, faults = _load(Path(source))
     _write(results, _description(found, faults))
     for line in calls:
@@ -59,8 +66,19 @@ def _private_pipes() -> tuple[TextIO, TextIO]:
     return pipes
 
 
+def _end_with_parent(calls: int) -> None:
+    """Wait until nobody can call any more, then end our whole session, whatever a tool is doing."""
+    poll = select.poll()
+    # Of no interest are calls; that the other side hung up is told anyway.
+    poll.register(calls, 0)
+    poll.poll()
+    os.killpg(os.getpid(), signal.SIGKILL)
+
+
 def _write(results: TextIO, value: Any) -> None:
-    results.write(json.dumps(value) + "\n")
+    """One line. Lone surrogates, which user's code may put anywhere, could not go on to a terminal or a prompt."""
+    text = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
+    results.write(text + "\n")
     results.flush()
 
 
@@ -137,8 +155,6 @@ def _limit_time(seconds: float) -> None:
 def _result(value: Any) -> tuple[str, str | None]:
     """A result as text, text as it is and everything else as JSON; or why it cannot be given whole."""
     text = value if isinstance(value, str) else to_json(value, fallback=str).decode()
-    # A lone surrogate could not be written to a pipe or a prompt.
-    text = text.encode("utf-8", "replace").decode()
     if len(text) <= RESULT_CHARACTERS:
         return text, None
     return "", f"the result is too long ({len(text)} characters); it begins: {text[:RESULT_CHARACTERS]}"

@@ -57,7 +57,7 @@ def _against(
     if instead_of is None:
         return None, None
     if piloted is None:
-        return "Without a pilot nobody can tell whether it would pay: it takes 80 train and 30 dev samples.", None
+        return "Without a pilot nobody can tell whether it would pay: it takes 200 train and 30 dev samples.", None
     price = serving(instead_of.dev).usd_per_1k_requests
     ahead = worth_ahead(session.scenario, candidate.id, (instead_of.candidate.id, price), piloted)
     if ahead is None:

@@ -49,6 +49,8 @@ class Calibration:
     """Answers that the judge gave no verdict on."""
     usage: Usage
     """What the judge used: evaluation cost."""
+    cached_requests: int = 0
+    """How many of its requests the response cache answered."""
 
 
 def agreement(pairs: Sequence[tuple[float, float]]) -> Agreement:
@@ -92,10 +94,11 @@ async def calibrate(judge: Judge, samples: Sequence[Sample], meter: Callable[[],
     if not labelled:
         return None
     pairs: list[tuple[float, float]] = []
-    usage = Usage()
+    usage, cached = Usage(), 0
     for sample, (answer, said) in labelled:
         models = meter()
         with suppress(RequestError):  # a missing verdict is no disagreement: it is counted as an error
             pairs.append(((await judge.score(answer, sample, models)).value, said))
         usage += models.usage
-    return Calibration(agreement(pairs) if pairs else None, len(labelled) - len(pairs), usage)
+        cached += models.cached_requests
+    return Calibration(agreement(pairs) if pairs else None, len(labelled) - len(pairs), usage, cached)
