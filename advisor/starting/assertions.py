@@ -16,6 +16,7 @@ import yaml
 from advisor.starting.checks import JUDGED, SIMILAR, Check
 from advisor.starting.draft import listed, refuse
 from advisor.starting.template import fill
+from advisor.tools.references import reference_fault
 from evals.data import plain_fields
 
 _SAME = {
@@ -140,6 +141,8 @@ def _unreadable(kind: str, value: Any) -> str | None:
             jsonschema.Draft202012Validator.check_schema(dict(value))
         except jsonschema.SchemaError as error:
             return f"its schema is none ({error.message})"
+        if fault := reference_fault(dict(value)):
+            return f"its schema cannot be used: {fault}"
     return None
 
 
