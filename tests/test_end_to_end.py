@@ -50,7 +50,7 @@ def test_the_readme_names_what_exists() -> None:
 
 
 def test_the_default_model_is_measured_end_to_end(tmp_path: Path) -> None:
-    overrides = Overrides(techniques=("zero_shot",), limit=20)
+    overrides = Overrides(techniques=("zero_shot",), limit=20, diagnose=False)
     report = engine.compare(ROOT / "scenarios" / "helpdesk_routing", tmp_path / "w", overrides).report
     row = report["candidates"][0]
     assert (row["technique"], row["model"], row["n"], row["errors"]) == ("zero_shot", "local/smollm2-135m", 20, 0)
