@@ -6,6 +6,7 @@ import dataclasses
 import os
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -13,8 +14,9 @@ from advisor import engine
 from advisor.candidates import lineup
 from advisor.cli.app import app
 from advisor.scenario.load import load_scenario
-from advisor.scenario.model import Overrides
+from advisor.scenario.model import Overrides, When
 from advisor.techniques import registry
+from backends.local.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("ADVISOR_DATA", ROOT.parent / "shared" / "data"))
@@ -69,3 +71,8 @@ def test_the_docs_know_every_technique_and_its_settings() -> None:
         technique = registry.make(name, {})
         for setting in dataclasses.fields(technique):  # type: ignore[arg-type]
             assert f"| `{setting.name}` |" in section or (name == "rag+knn_few_shot" and setting.name in told["rag"])
+
+
+def test_the_docs_know_every_key_of_the_recipe() -> None:
+    told = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "fine-tuning.md").read_text("utf-8"), flags=re.MULTILINE)
+    assert [key for key in told if key not in get_args(When)] == [field.name for field in dataclasses.fields(Recipe)]
