@@ -45,7 +45,8 @@ def parity(base: str, tuned: TunedModel, requests: Sequence[ChatRequest]) -> Par
         with peft_quiet():
             merged: Any = adapter.merge_and_unload()
         differing, largest = _compared(merged, asked, answers, reference)
-        merged.save_pretrained(temporary, safe_serialization=True)
+        with quiet():
+            merged.save_pretrained(temporary, safe_serialization=True)
         del adapter, merged
         found = _compared(_opened(temporary), asked, answers, reference)
     return Parity(len(asked), differing + found[0], max(largest, found[1]), FORMS)
