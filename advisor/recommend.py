@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from advisor import economics
+from advisor.diagnosis.causes import Cause
 from advisor.outcome import Outcome, Row
 from advisor.resolution import Resolution
 from advisor.scenario.model import Scenario
@@ -235,7 +237,17 @@ def _remedies(outcome: Outcome) -> list[str]:
     if best is None or best.diagnosis is None:
         return ["Look at the wrong answers before anything else; a label that people dispute cannot be learnt."]
     causes = sorted(best.diagnosis.causes, key=lambda cause: -cause.share)
-    return [f"{best.id}: {cause.advice}" for cause in causes if cause.share >= 0.2 and cause.advice]
+    tried = {row.technique for row in outcome.rows if row.samples}
+    return [f"{best.id}: {_remedy(cause, tried)}" for cause in causes if cause.share >= 0.2 and cause.advice]
+
+
+def _remedy(cause: Cause, tried: Collection[str]) -> str:
+    """What a cause calls for, without what was tried already."""
+    behind = f"{percent(cause.share)} of its failures are {cause.cause.replace('_', ' ')}."
+    left = [one for one in cause.points_to if one not in tried]
+    if len(left) == len(cause.points_to):
+        return f"{behind} {cause.advice}"
+    return f"{behind} Left to try: {', '.join(left)}." if left else f"{behind} All that could help was tried."
 
 
 def _judge_risks(outcome: Outcome) -> list[Risk]:

@@ -13,6 +13,8 @@ from rich.text import Text
 
 from advisor.report.markdown import candidate_cells
 
+_NAME_WIDTH = 22
+"""Characters of a candidate's name that a table of 80 columns has room for."""
 _STYLES = {
     "certified": "green",
     "eliminated": "red",
@@ -53,7 +55,12 @@ def short_names(candidates: Iterable[str]) -> dict[str, str]:
     """What to call candidates where room is short: the technique alone while all are on one model."""
     found = [candidate.partition("@") for candidate in candidates]
     one_model = len({model for _, _, model in found}) == 1
-    return {f"{name}@{model}": name if one_model else f"{name}\n  {model}" for name, _, model in found}
+    return {f"{name}@{model}": _broken(name) + ("" if one_model else f"\n  {model}") for name, _, model in found}
+
+
+def _broken(name: str) -> str:
+    """A technique with settings too long for one line has them on the next."""
+    return name if len(name) <= _NAME_WIDTH else name.replace("(", "\n  (", 1)
 
 
 def _table(report: Mapping[str, Any]) -> Table:
@@ -65,6 +72,7 @@ def _table(report: Mapping[str, Any]) -> Table:
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     for head in ("candidate", "status", "n", "score", "interval", "$/1k", "p50 s", "tokens"):
         table.add_column(head, justify="left" if head in {"candidate", "status"} else "right", overflow="fold")

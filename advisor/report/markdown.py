@@ -57,7 +57,7 @@ def candidate_cells(candidate: Mapping[str, Any]) -> tuple[str, ...]:
         candidate["status"].replace("_", " "),
         str(candidate["n"]),
         _number(candidate["mean_score"], "{:.3f}") if candidate["n"] else "-",
-        "-" if score is None else f"{score['low']:.3f}-{score['high']:.3f}",
+        "-" if score is None else f"{score['low']:.2f}-{score['high']:.2f}",
         _number(candidate["usd_per_1k_requests"], "{:.4f}") if tokens["input"] is not None else "-",
         "-" if candidate["seconds"]["p50"] is None else f"{candidate['seconds']['p50']:.2f}",
         "-" if tokens["input"] is None else f"{tokens['input']:.0f}+{tokens['output']:.0f}",
