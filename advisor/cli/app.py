@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from backends.errors import AdvisorError, InputError, Problem
+from advisor.cli.asking import consent, consent_to
+from advisor.cli.json_file import check_json, write_json
+from advisor.cli.options import (
+    DEFAULT_WORKSPACE,
+    BudgetUsd,
+    Diagnose,
+    FailUnder,
+    JsonFile,
+    Limit,
+    Models,
+    Quiet,
+    Race,
+    Repeats,
+    Resume,
+    ScenarioPath,
+    Seed,
+    Techniques,
+    WorkspaceDir,
+    Yes,
+    overrides_of,
+)
+from backends.errors import AdvisorError, InputError
 
 if TYPE_CHECKING:
     from advisor.engine import Finished
     from advisor.scenario.model import Overrides
 
 _INTERRUPTED = 130
-_DECLINED = 2
 
 app = typer.Typer(
     name="advisor",
@@ -33,27 +50,6 @@ app = typer.Typer(
 )
 _out = Console()
 _err = Console(stderr=True)
-
-ScenarioPath = Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario folder or its scenario.yaml.")]
-Models = Annotated[str | None, typer.Option(help="Models to try instead of the scenario's: a,b", metavar="A,B")]
-Techniques = Annotated[str | None, typer.Option(help="Techniques to try instead: a,b", metavar="A,B")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Use only this many test samples.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
-BudgetUsd = Annotated[float | None, typer.Option(min=0, help="Never spend more dollars than this.")]
-WorkspaceDir = Annotated[Path, typer.Option("--workspace", help="Where runs, answers and adapters are kept.")]
-Race = Annotated[bool, typer.Option("--race", help="Test all candidates side by side: sooner done, more spent.")]
-Diagnose = Annotated[
-    bool, typer.Option("--diagnose/--no-diagnose", help="Find out why candidates that fall short do, by ablations.")
-]
-FailUnder = Annotated[float | None, typer.Option(metavar="X", help="Exit with 1 when the best mean score is below X.")]
-Repeats = Annotated[int, typer.Option(min=1, help="Ask about each sample this often; its mean is one observation.")]
-Resume = Annotated[
-    str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run; nothing is paid twice.")
-]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the report object here.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before spending money.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print the verdict only.")]
-_WORKSPACE = Path(".advisor")
 
 
 @app.command("init")
@@ -97,7 +93,7 @@ def check(
     """
     from advisor.cli.check import show_check
 
-    show_check(_out, scenario, _overrides(models, techniques, limit, seed, None), quiet)
+    show_check(_out, scenario, overrides_of(models, techniques, limit, seed, None), quiet)
 
 
 @app.command()
@@ -108,7 +104,7 @@ def run(
     limit: Limit = None,
     seed: Seed = None,
     budget_usd: BudgetUsd = None,
-    workspace: WorkspaceDir = _WORKSPACE,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
     race: Race = False,
     diagnose: Diagnose = True,
     resume: Resume = None,
@@ -120,9 +116,9 @@ def run(
 
     Example: advisor run scenarios/helpdesk_routing --seed 1
     """
-    overrides = replace(_overrides(models, techniques, limit, seed, budget_usd), race=race, diagnose=diagnose)
-    _check_json(json_file)
-    _consent(scenario, overrides, yes)
+    overrides = replace(overrides_of(models, techniques, limit, seed, budget_usd), race=race, diagnose=diagnose)
+    check_json(json_file)
+    consent(scenario, overrides, yes)
     _finish(_sit("run", scenario, workspace, overrides, resume, quiet), json_file, quiet)
 
 
@@ -134,7 +130,7 @@ def compare(
     limit: Limit = None,
     seed: Seed = None,
     budget_usd: BudgetUsd = None,
-    workspace: WorkspaceDir = _WORKSPACE,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
     repeats: Repeats = 1,
     diagnose: Diagnose = True,
     fail_under: FailUnder = None,
@@ -149,11 +145,11 @@ def compare(
     """
     from advisor.regression import check_mark
 
-    overrides = replace(_overrides(models, techniques, limit, seed, budget_usd), repeats=repeats, diagnose=diagnose)
-    _check_json(json_file)
+    overrides = replace(overrides_of(models, techniques, limit, seed, budget_usd), repeats=repeats, diagnose=diagnose)
+    check_json(json_file)
     if fail_under is not None:
         check_mark(fail_under)
-    _consent(scenario, overrides, yes)
+    consent(scenario, overrides, yes)
     _finish(_sit("compare", scenario, workspace, overrides, resume, quiet), json_file, quiet, fail_under)
 
 
@@ -164,7 +160,7 @@ def tune(
     limit: Limit = None,
     seed: Seed = None,
     budget_usd: BudgetUsd = None,
-    workspace: WorkspaceDir = _WORKSPACE,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
     diagnose: Diagnose = True,
     resume: Resume = None,
     json_file: JsonFile = None,
@@ -175,9 +171,9 @@ def tune(
 
     Example: advisor tune scenarios/helpdesk_routing
     """
-    overrides = replace(_overrides(models, None, limit, seed, budget_usd), diagnose=diagnose)
-    _check_json(json_file)
-    _consent(scenario, overrides, yes)
+    overrides = replace(overrides_of(models, None, limit, seed, budget_usd), diagnose=diagnose)
+    check_json(json_file)
+    consent(scenario, overrides, yes)
     _finish(_sit("tune", scenario, workspace, overrides, resume, quiet), json_file, quiet)
 
 
@@ -191,7 +187,7 @@ def gate(
     margin: Annotated[float, typer.Option(help="Drop of the mean score to put up with.")] = 0.0,
     alpha: Annotated[float, typer.Option(help="Probability at most that an unchanged candidate fails.")] = 0.05,
     budget_usd: BudgetUsd = None,
-    workspace: WorkspaceDir = _WORKSPACE,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
     json_file: JsonFile = None,
     yes: Yes = False,
     quiet: Quiet = False,
@@ -206,34 +202,34 @@ def gate(
 
     rule = Rule(margin, alpha)
     check_rule(rule)
-    _check_json(json_file)
+    check_json(json_file)
     found = baseline(scenario, against, workspace, candidate=candidate, budget_usd=budget_usd)
-    _consent_to(found.billed, yes)
+    consent_to(found.billed, yes)
     try:
         gated = show_gate(_out, found, workspace, rule, quiet)
     except KeyboardInterrupt:
         _err.print("Interrupted. A gate is begun again from the start.", markup=False, highlight=False)
         raise typer.Exit(_INTERRUPTED) from None
-    _write_json(json_file, gated.report)
+    write_json(json_file, gated.report)
     raise typer.Exit(gated.exit_code)
 
 
 @app.command()
-def runs(workspace: WorkspaceDir = _WORKSPACE, json_file: JsonFile = None) -> None:
+def runs(workspace: WorkspaceDir = DEFAULT_WORKSPACE, json_file: JsonFile = None) -> None:
     """List the runs of this workspace.
 
     Example: advisor runs
     """
     from advisor.cli.history import show_runs
 
-    _check_json(json_file)
-    _write_json(json_file, show_runs(_out, workspace))
+    check_json(json_file)
+    write_json(json_file, show_runs(_out, workspace))
 
 
 @app.command()
 def report(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or its unambiguous beginning.")],
-    workspace: WorkspaceDir = _WORKSPACE,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
     json_file: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
@@ -246,7 +242,7 @@ def report(
 
     found, folder = rewrite_report(workspace, run_id)
     show_report(_out, found, folder, quiet)
-    _write_json(json_file, found)
+    write_json(json_file, found)
 
 
 def main() -> None:
@@ -266,29 +262,6 @@ def _say(error: AdvisorError) -> None:
         _err.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _overrides(
-    models: str | None, techniques: str | None, limit: int | None, seed: int | None, budget_usd: float | None
-) -> Overrides:
-    from advisor.scenario.model import Overrides
-
-    return Overrides(
-        models=_list("--models", models),
-        techniques=_list("--techniques", techniques),
-        limit=limit,
-        seed=seed,
-        budget_usd=budget_usd,
-    )
-
-
-def _list(option: str, text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise InputError(Problem(option, "names nothing.", "Give a list: a,b"))
-    return names
-
-
 def _sit(kind: str, scenario: Path, workspace: Path, overrides: Overrides, resume: str | None, quiet: bool) -> Finished:
     from advisor import engine
     from advisor.cli.progress import display
@@ -304,42 +277,10 @@ def _sit(kind: str, scenario: Path, workspace: Path, overrides: Overrides, resum
         raise typer.Exit(_INTERRUPTED) from None
 
 
-def _consent(scenario: Path, overrides: Overrides, yes: bool) -> None:
-    """Ask before money leaves the house; without a terminal to ask on, --yes must say so."""
-    from advisor import engine
-
-    _consent_to(engine.billed_models(scenario, overrides), yes)
-
-
-def _consent_to(models: Sequence[str], yes: bool) -> None:
-    if not models or yes:
-        return
-    names = ", ".join(models)
-    if not sys.stdin.isatty():
-        raise InputError(Problem("--yes", f"calls to {names} spend money.", "Add --yes to consent."))
-    if not typer.confirm(f"Calls to {names} spend money. Go on?"):
-        raise typer.Exit(_DECLINED)
-
-
 def _finish(finished: Finished, json_file: Path | None, quiet: bool, fail_under: float | None = None) -> None:
     from advisor.cli.gate import exit_code_under
     from advisor.cli.tables import show_report
 
     show_report(_out, finished.report, finished.folder, quiet)
-    _write_json(json_file, finished.report)
+    write_json(json_file, finished.report)
     raise typer.Exit(exit_code_under(_out, finished.report, fail_under, finished.exit_code))
-
-
-def _check_json(path: Path | None) -> None:
-    """A place that cannot be written must be found before the run, not after it."""
-    if path is not None and (path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK)):
-        raise InputError(Problem(str(path), "cannot be written.", "Name a file in a folder that exists."))
-
-
-def _write_json(path: Path | None, found: Any) -> None:
-    if path is None:
-        return
-    try:
-        path.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(Problem(str(path), f"cannot be written: {error.strerror}.", "Choose another file.")) from error
