@@ -66,6 +66,8 @@ class Server:
     """Whether answers tell what they used."""
     usd: tuple[float, float] = (1.0, 2.0)
     """Dollars per million tokens in and out."""
+    several: bool = False
+    """Whether `n` answers are given; else `n` is passed over. Each is asked of `answer`."""
     latency_seconds: float = 0.0
     headers: Mapping[str, str] = field(default_factory=dict)
     """Headers of right answers."""
@@ -106,12 +108,22 @@ class Server:
         self._serving[task] = writer
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while (request := await _request(reader)) is not None:
-                if not await self._reply(*request, writer):
+                method, path, headers, raw = request
+                other = await self.other(method, path, headers, raw)
+                if other is not None:
+                    await _write(writer, other.status, _text(other.body), other.headers, cut=other.cut)
+                    if other.cut:
+                        break
+                elif not await self._reply(path, headers, json.loads(raw or b"{}"), writer):
                     break
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
         del self._serving[task]
+
+    async def other(self, method: str, path: str, headers: Mapping[str, str], raw: bytes) -> Fault | None:
+        """What to answer to requests that are neither chats nor embeddings, None for those; for subclasses."""
+        return None
 
     async def _reply(self, path: str, headers: dict[str, str], body: Json, writer: asyncio.StreamWriter) -> bool:
         number = len(self.bodies)
@@ -129,20 +141,38 @@ class Server:
                 await self._stopping.wait()
         finally:
             self.active -= 1
-        text = content if isinstance(content, str) else json.dumps(content)
-        await _write(writer, status, text, sent, cut=fault.cut)
+        if body.get("stream") and status == 200 and isinstance(content, dict) and "choices" in content:
+            sent, content = {"content-type": "text/event-stream", **sent}, self._pieces(content, body)
+        await _write(writer, status, _text(content), sent, cut=fault.cut)
         return not fault.cut
 
     def _chat(self, body: Json) -> Json:
-        found = self.answer(body)
+        found = [self.answer(body) for _ in range(body.get("n", 1) if self.several else 1)]
         self.answered.append(json.dumps(body))
-        message = found if isinstance(found, dict) else {"role": "assistant", "content": found}
-        text = (message.get("content") or "") + json.dumps(message.get("tool_calls") or "")
-        used = {"prompt_tokens": prompt_tokens(body), "completion_tokens": count_text(text, body["model"])}
+        messages = [one if isinstance(one, dict) else {"role": "assistant", "content": one} for one in found]
+        text = [(one.get("content") or "") + json.dumps(one.get("tool_calls") or "") for one in messages]
+        written = sum(count_text(one, body["model"]) for one in text)
+        used = {"prompt_tokens": prompt_tokens(body), "completion_tokens": written}
         self.billed_usd += (used["prompt_tokens"] * self.usd[0] + used["completion_tokens"] * self.usd[1]) / 1e6
-        choice = {"index": 0, "message": message, "finish_reason": self.finish(body)}
-        reply: Json = {"id": "chatcmpl-1", "object": "chat.completion", "model": body["model"], "choices": [choice]}
+        choices = [
+            {"index": index, "message": message, "finish_reason": self.finish(body)}
+            for index, message in enumerate(messages)
+        ]
+        reply: Json = {"id": "chatcmpl-1", "object": "chat.completion", "model": body["model"], "choices": choices}
         return reply | ({"usage": used} if self.usage else {}) | self.extra
+
+    def _pieces(self, whole: Json, body: Json) -> str:
+        """The answer as events: a role, some characters each, why it ended, and what was used when that is wanted."""
+        choice = whole["choices"][0]
+        said = {name: value for name, value in choice["message"].items() if name not in {"role", "content"}}
+        text = choice["message"].get("content") or ""
+        deltas: list[Json] = [{"role": "assistant", "content": ""}]
+        deltas += [{"content": text[start : start + 4]} for start in range(0, len(text), 4)] + ([said] if said else [])
+        events: list[Json] = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+        events.append({"choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]})
+        if self.usage and body.get("stream_options", {}).get("include_usage"):
+            events.append({"choices": [], "usage": whole["usage"]})
+        return "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
 
     def _embeddings(self, body: Json) -> Json:
         vectors = [self.vector(text) for text in body["input"]]
@@ -171,7 +201,11 @@ def prompt_tokens(body: Json) -> int:
     return 3 + 3 * len(body["messages"]) + sum(count_text(text, body["model"]) for text in texts)
 
 
-async def _request(reader: asyncio.StreamReader) -> tuple[str, dict[str, str], Json] | None:
+def _text(content: Json | str) -> str:
+    return content if isinstance(content, str) else json.dumps(content)
+
+
+async def _request(reader: asyncio.StreamReader) -> tuple[str, str, dict[str, str], bytes] | None:
     first = await reader.readline()
     if not first:
         return None
@@ -180,7 +214,8 @@ async def _request(reader: asyncio.StreamReader) -> tuple[str, dict[str, str], J
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
     body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return first.decode("latin-1").split(" ")[1], headers, json.loads(body or b"{}")
+    method, path, _ = first.decode("latin-1").split(" ", 2)
+    return method, path, headers, body
 
 
 async def _write(

@@ -100,6 +100,7 @@ WRONG = {
     "too large": (lambda text: [1e300, 1.0], "numbers that are none"),
     "two dimensions": (lambda text: [1.0] * (len(text) + 1), "different dimensions"),
     "no numbers": (lambda text: ["x"], "no embedding"),
+    "numbers beyond all": (lambda text: [10**400, 1], "numbers that are none"),
 }
 
 
@@ -116,7 +117,17 @@ async def test_vectors_of_no_use_are_an_error_with_its_cost(name: str) -> None:
     assert caught.value.usage.cost_usd == pytest.approx(server.billed_usd)
 
 
-@pytest.mark.parametrize("extra", [{"data": []}, {"data": None}, {"data": [{"index": 0}]}])
+ENDLESS: Json = {"data": [{"index": float("inf"), "embedding": [1.0]}] * 2}
+
+
+@pytest.mark.parametrize("tokens", [10**400, 10**18, -5, 0, "many", None])
+async def test_a_token_count_that_is_none_is_counted_here(tokens: object) -> None:
+    async with Server(extra={"usage": {"prompt_tokens": tokens}}) as server:
+        found = await embed(server, "a", "bb")
+    assert found.usage.cost_usd == pytest.approx(server.billed_usd)
+
+
+@pytest.mark.parametrize("extra", [{"data": []}, {"data": None}, {"data": [{"index": 0}]}, ENDLESS])
 async def test_an_answer_without_the_vectors_is_an_error(extra: Json) -> None:
     async with Server(extra=extra) as server:
         with pytest.raises(RequestError, match=r"vectors for|no embedding"):

@@ -87,7 +87,7 @@ def test_the_nearer_file_goes_first(tmp_path: Path) -> None:
         (f'[endpoints.a]\nbase_url = "https://x/v1?api-key={KEY}"\n', "environment variable"),
         ('[endpoints.a]\nbase_url = "ftp://x/v1"\n', "no address"),
         ('[endpoints.a]\nbase_url = "https://x:99999999/v1"\n', "no address"),
-        ('[endpoints.a]\nbase_url = "http://10.0.0.7:8000/v1"\n', "allow_http = true"),
+        ('[endpoints.a]\nbase_url = "http://10.0.0.7:8000/v1"\n', "set allow_http to true"),
         ('[endpoints.a]\nbase_url = "https://x/v1"\ntimeout_seconds = 0\n', "number of seconds"),
         ('[endpoints.a]\nbase_url = "https://x/v1"\nprices = {m = {input = -1}}\n', "dollars per million"),
         ('[endpoints.a]\nbase_url = "https://x/v1"\nextra_body = {when = 2026-01-01}\n', "table of fields"),
@@ -143,9 +143,9 @@ def test_an_endpoint_that_nobody_described_is_a_problem_that_names_near_ones() -
 
 
 def test_what_the_backend_does_not_have_is_said() -> None:
-    assert "no tuner" in str(registry.tuning_problem("openai", "openai/gpt-4.1-mini", {}))
+    assert "no tuner" in str(registry.tuning_problem("stub", "openai/gpt-4.1-mini", {}))
     with pytest.raises(InputError, match="no tuner"):
-        registry.open_tuner("openai", registry.Settings())
+        registry.open_tuner("stub", registry.Settings())
     with pytest.raises(InputError, match="no cross-encoders"):
         registry.open_reranker("openai/x", registry.Settings())
 

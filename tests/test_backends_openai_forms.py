@@ -83,6 +83,7 @@ def test_choices_that_differ_in_case_only_are_not_guessed() -> None:
         ('```\n{"name": "A"}\n```', {"name": "A"}),
         ('{"name": "A", "age"', None),
         ("no JSON at all", None),
+        ("[" * 100_000, None),
     ],
 )
 def test_json_is_read_from_what_surrounds_it(text: str, value: object) -> None:
@@ -90,6 +91,32 @@ def test_json_is_read_from_what_surrounds_it(text: str, value: object) -> None:
     assert form is not None
     found = form.read(text)
     assert (None if found is None else json.loads(found)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "choice", "items"),
+    [
+        ('{\n  "answer"\n:\n\n"red"\n\n\n', "red", '"red"'),
+        ('{"answer": ["a", "b"] ', None, '["a", "b"]'),
+        ('{"answer": "re', None, None),
+        ('{"answer": "red\\"', None, None),
+        ('{"answer": ["a", "b"', None, None),
+        ('{"answer": 12', None, None),
+    ],
+)
+def test_blanks_after_a_whole_value_do_not_spoil_an_answer_that_was_cut(
+    text: str, choice: str | None, items: str | None
+) -> None:
+    chosen = form_of(ChatRequest(ASK, choices=("red", "blue")), ())
+    wrapped = form_of(ChatRequest(ASK, json_schema='{"type": "array", "items": {"type": "string"}}'), ())
+    bare = form_of(ChatRequest(ASK, json_schema=json.dumps(OPTIONAL)), ())
+    assert chosen is not None
+    assert wrapped is not None
+    assert bare is not None
+    assert chosen.read(text) == choice
+    assert wrapped.read(text) == items
+    # An object of several keys may lack one.
+    assert bare.read('{"name": "Ada" ') is None
 
 
 def test_a_schema_that_is_no_object_is_wrapped_on_the_way() -> None:

@@ -13,16 +13,26 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
 from backends.errors import RequestError
+from backends.openai import job_creation
+from backends.openai.batches_api import BatchesApi
 from backends.openai.chat import OpenAIChat
+from backends.openai.client import Refused
 from backends.openai.embed import OpenAIEmbedder
 from backends.openai.endpoints import Endpoint
 from backends.openai.failures import BilledError
-from backends.types import ChatRequest, Message, Tool, ToolCall
+from backends.openai.job_body import body_of
+from backends.openai.job_state import StateFile
+from backends.openai.job_work import looked_through
+from backends.openai.jobs_api import JobsApi
+from backends.openai.settings import EndpointSettings
+from backends.openai.training_file import files_of
+from backends.types import ChatRequest, Message, Tool, ToolCall, TuneJob
 
 pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.skipif(not shutil.which("npx"), reason="needs npx")]
 
@@ -102,6 +112,85 @@ async def test_every_embedding_request_is_valid(endpoint: Endpoint) -> None:
         await embedder.embed(["one"])
     assert embedder._memory.refused == frozenset()
     await embedder.aclose()
+
+
+def tune_job(folder: Path, **recipe: Any) -> TuneJob:
+    asked = tuple(
+        (Message("system", "Sort."), Message("user", f"message {number}"), Message("assistant", f"answer {number % 2}"))
+        for number in range(12)
+    )
+    wrong = ("no",) * 12 if recipe.get("method") == "dpo" else ()
+    return TuneJob("prism/gpt-4.1-mini-2025-04-14", asked, asked[:2], 1, folder, recipe, None, wrong, wrong[:2])
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {},
+        {"epochs": 50, "batch_size": 256, "learning_rate_multiplier": 0.1, "suffix": "x" * 64},
+        {"method": "dpo", "beta": 2},
+        {"lora_r": 8, "extra_body": {"trainingType": "Standard"}},
+    ],
+    ids=["plain", "every figure", "dpo", "others' fields"],
+)
+@pytest.mark.parametrize("as_openai", [True, False])
+async def test_every_request_that_begins_a_job_is_valid(
+    recipe: dict[str, Any], as_openai: bool, endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backends.openai.job_work.find", lambda name: (endpoint, name.partition("/")[2]))
+    work = looked_through(tune_job(tmp_path, **recipe))
+    if as_openai:
+        monkeypatch.setattr("backends.openai.endpoints.Endpoint.is_openai", True)
+    files = files_of(work.job, work.recipe)
+    state = StateFile(tmp_path, work.key, endpoint.base_url)
+    async with JobsApi(endpoint) as api:
+        uploaded = await api.upload(f"advisor-{work.key[:24]}-train.jsonl", files.train)
+        state.change(train_file=str(uploaded["id"]), dev_file=str(uploaded["id"]))
+        assert (await api.create(body_of(work, state, files)))["object"] == "fine_tuning.job"
+
+
+async def test_every_request_about_files_jobs_and_models_is_valid(endpoint: Endpoint) -> None:
+    async with JobsApi(endpoint) as api:
+        assert await api.files() is not None
+        assert (await api.file("file-abc"))["object"] == "file"
+        await api.content("file-abc")
+        await api.delete("file-abc")
+        assert await api.jobs({job_creation.NONCE: "0" * 64})
+        assert (await api.job("ftjob-abc"))["object"] == "fine_tuning.job"
+        assert await api.events("ftjob-abc") is not None
+        assert await api.checkpoints("ftjob-abc")
+        assert (await api.cancel("ftjob-abc"))["object"] == "fine_tuning.job"
+        assert (await api.model("ft:gpt-4.1-mini-2025-04-14:acme::abc"))["object"] == "model"
+
+
+async def test_prism_refuses_a_job_that_is_wrong(endpoint: Endpoint) -> None:
+    async with JobsApi(endpoint) as api:
+        with pytest.raises(Refused):
+            await api.create({"model": "gpt-4.1-mini"})
+        wrong = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 51}}}
+        with pytest.raises(Refused):
+            await api.create({"model": "x", "training_file": "file-1", "method": wrong})
+
+
+async def test_every_request_about_batches_is_valid(endpoint: Endpoint) -> None:
+    async with BatchesApi(endpoint) as api:
+        line = b'{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {}}\n'
+        file_id = str((await api.upload("advisor-1.jsonl", line))["id"])
+        assert await api.files()
+        assert await api.content(file_id)
+        batch = await api.begin(file_id, "/chat/completions", {"advisor_batch": "advisor-1"})
+        assert (await api.batch(str(batch["id"])))["status"]
+        assert await api.batches()
+        await api.delete(file_id)
+        with pytest.raises(Refused, match="422"):
+            await api.begin(file_id, "/no/such/path", {})
+
+
+async def test_a_streamed_request_is_valid_although_the_mock_does_not_stream(endpoint: Endpoint) -> None:
+    chat = OpenAIChat("prism/gpt-4o", replace(endpoint, settings=EndpointSettings(stream=True)), "gpt-4o")
+    assert (await chat.complete(ASK)).text
+    assert not {"stream", "stream_options"} & chat._memory.refused
+    await chat.aclose()
 
 
 async def test_prism_does_refuse_what_is_wrong(endpoint: Endpoint) -> None:

@@ -31,15 +31,20 @@ _MENTIONS = {
     "logprobs": r"logprob",
     "tool_choice": r"tool_choice|tool choice",
     "tools": r"\btools?\b|function",
+    "stream_options": r"stream_options|include_usage",
+    "stream": r"\bstream",
     "seed": r"\bseed",
     "stop": r"\bstop\b",
     "temperature": r"temperature",
     "encoding_format": r"encoding_format|base64",
+    "n": r"(?<![\\\w])n\b|n_cmpl|best_of|(number of|multiple|several) (choices|completions|answers)",
 }
 """How an error names a feature; the order is that in which several named ones are dropped."""
-_OPTIONAL = ("logprobs", "tool_choice", "seed", "stop", "encoding_format")
+_OPTIONAL = ("n", "stream_options", "stream", "logprobs", "tool_choice", "seed", "stop", "encoding_format")
 """Features that are tried without, one at a time, when an error names none; then forms, from strict to loose."""
 _FORMS_IN_ORDER = ("strict", "json_schema", "json_object")
+_MOST_ANSWERS, _OPENAI_ANSWERS = 8, 128
+"""Answers that one request may ask for: what Gemini takes, the least of those known here, and what OpenAI takes."""
 
 
 def kind_of(feature: str) -> str:
@@ -70,6 +75,16 @@ class Memory:
 def memory_of(endpoint: Endpoint, model: str) -> Memory:
     """The memory of a model, one for all who ask it in this process."""
     return _memory(cache_folder() / "capabilities" / f"{hash_of([endpoint.base_url, model])[:32]}.json")
+
+
+def takes_several(endpoint: Endpoint, refused: frozenset[str]) -> bool:
+    """Whether one request may ask for several answers. What is streamed is put together for one answer only."""
+    return not endpoint.settings.stream and "n" not in refused
+
+
+def most_answers(endpoint: Endpoint) -> int:
+    """How many answers one request may ask for."""
+    return _OPENAI_ANSWERS if endpoint.is_openai else _MOST_ANSWERS
 
 
 class Search:

@@ -7,7 +7,7 @@ import contextlib
 import json
 import random
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,8 +20,10 @@ from backends.openai.endpoints import Endpoint
 from backends.openai.failures import Failure, Kind, failed, failed_within, no_json
 from backends.openai.limits import Limiter
 from backends.openai.pools import Clients
-from backends.openai.redact import redact
+from backends.openai.redact import redact, without_key
 from backends.openai.retries import Policy, asked_delay, exhausted_delay
+from backends.openai.streams import Streamed, streamed
+from backends.openai.untrusted import MALFORMED, UNREADABLE, read_json
 
 _OUTAGE = 8
 """So many requests in a row given up is an outage, not bad luck."""
@@ -31,6 +33,8 @@ _DOUBTS = 6
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError, ssl.SSLError)
 
 Body = Mapping[str, Any]
+Send = Callable[[openai.AsyncOpenAI], Awaitable[httpx2.Response]]
+"""Sends one request with the client it is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,10 @@ class Reply:
     """Wall-clock seconds of the attempt that succeeded, without waiting for a place."""
     lost: int
     """Attempts before it that may have been billed, those before the call included."""
+    first_token_seconds: float | None = None
+    """Wall-clock seconds until the first token of that attempt; known where the answer was streamed."""
+    content: bytes = b""
+    """What came back where no JSON was expected; `body` is empty then."""
 
 
 class Refused(Exception):
@@ -81,15 +89,44 @@ class Connection:
 
         `lost` is how many attempts at the same answer were lost before, in another form of the request.
         """
+        return await self.call(lambda client: client.post(path, cast_to=httpx2.Response, body=body), lost=lost)
+
+    async def stream(self, path: str, body: Body, lost: int = 0) -> Reply:
+        """As `post`, but have the answer streamed, so that the time to its first token is known."""
+
+        async def ask(client: openai.AsyncOpenAI) -> Reply | Failure:
+            found = await streamed(client, path, body)
+            return found if isinstance(found, Failure) else self._read_stream(found)
+
+        return await self._until_answered(ask, lost)
+
+    async def call(self, send: Send, *, is_json: bool = True, is_repeatable: bool = True, lost: int = 0) -> Reply:
+        """Send any request until it is answered; raises as `post` does.
+
+        Args:
+            send: Sends it once.
+            is_json: Whether the answer is JSON; else its bytes are in `Reply.content`.
+            is_repeatable: False for what must not be done twice: GaveUp is raised as soon as it may have been done.
+            lost: As for `post`.
+        """
+
+        async def ask(client: openai.AsyncOpenAI) -> Reply | Failure:
+            return self._read(await send(client), is_json)
+
+        return await self._until_answered(ask, lost, is_repeatable)
+
+    async def _until_answered(self, ask: _Ask, lost: int, is_repeatable: bool = True) -> Reply:
         failures: list[Failure] = []
         while True:
-            found = await self._attempt(path, body)
+            found = await self._attempt(ask)
             if isinstance(found, Reply):
                 self._has_answered = True
                 self._given_up = 0
                 return replace(found, lost=lost)
             failures.append(found)
             lost += found.kind is Kind.LOST
+            if not is_repeatable and found.kind in {Kind.LOST, Kind.BROKEN}:
+                raise GaveUp(found.text, lost)
             self._settle(failures, lost)
             await asyncio.sleep(self._policy.delay(len(failures), self._rng))
 
@@ -110,7 +147,7 @@ class Connection:
             raise BackendUnavailable(last.text)
         if last.wait_seconds is not None and last.wait_seconds > self._policy.patience_seconds:
             raise BackendUnavailable(
-                f"{last.text} It asks to wait for {last.wait_seconds:.0f} s. Go on later with --resume."
+                f"{last.text} It asks to wait for {last.wait_seconds:.6g} s. Go on later with --resume."
             )
         if lost > self._policy.lost or len(failures) >= self._policy.attempts:
             self._give_up(last, len(failures), lost)
@@ -123,22 +160,24 @@ class Connection:
             raise BackendUnavailable(text)
         raise GaveUp(text, lost)
 
-    async def _attempt(self, path: str, body: Body) -> Reply | Failure:
+    async def _attempt(self, ask: _Ask) -> Reply | Failure:
         async with self.limiter.slot():
             client = self._clients.next(self.limiter.active)
             try:
                 async with asyncio.timeout(self._endpoint.settings.timeout_seconds):
-                    response = await client.post(path, cast_to=httpx2.Response, body=body)
+                    found = await ask(client)
             except (openai.APIError, TimeoutError) as error:
                 failure = self._clean(self._failure(error))
             except UnicodeEncodeError:
                 # From None, here and elsewhere: what the SDK raises holds the request, and the request the key.
                 raise RequestError("the prompt holds half of a surrogate pair, which is no text") from None
+            except (*MALFORMED, AssertionError) as error:
+                # Such as a page in `charset=hex`, which the client's own decoder stumbles over.
+                what = f"{self._endpoint.base_url} sent an answer that cannot be read ({type(error).__name__})."
+                failure = Failure(Kind.LOST, what)
             else:
-                found = self._read(response)
                 if isinstance(found, Reply):
                     self.limiter.succeeded()
-                    self._heed(response.headers)
                     return found
                 failure = self._clean(found)
             if failure.kind is Kind.BUSY:
@@ -147,15 +186,26 @@ class Connection:
             self.limiter.pause(failure.wait_seconds)
         return failure
 
-    def _read(self, response: httpx2.Response) -> Reply | Failure:
+    def _read(self, response: httpx2.Response, is_json: bool = True) -> Reply | Failure:
         url, key_env = self._endpoint.base_url, self._endpoint.key_env
+        self._heed(response.headers)
+        content = without_key(response.content, self._key)
+        if not is_json:
+            return Reply({}, response.elapsed.total_seconds(), 0, content=content)
         try:
-            body = json.loads(response.content)
-        except ValueError:
+            body = read_json(content)
+        except UNREADABLE:
             return no_json(response.text, url)
         if not isinstance(body, dict):
             return Failure(Kind.BROKEN, f"{url} answers with JSON that is no object.")
         return failed_within(body, url, key_env) or Reply(body, response.elapsed.total_seconds(), 0)
+
+    def _read_stream(self, found: Streamed) -> Reply | Failure:
+        self._heed(found.headers)
+        # A key that came in pieces is whole only here.
+        body = read_json(without_key(json.dumps(found.body).encode(), self._key))
+        failure = failed_within(body, self._endpoint.base_url, self._endpoint.key_env)
+        return failure or Reply(body, found.seconds, 0, found.first_token_seconds)
 
     def _failure(self, error: openai.APIError | TimeoutError) -> Failure:
         if isinstance(error, openai.APIStatusError):
@@ -174,8 +224,8 @@ class Connection:
     def _status_failure(self, error: openai.APIStatusError) -> Failure:
         response = error.response
         body: object = response.text
-        with contextlib.suppress(ValueError):
-            body = json.loads(response.content)
+        with contextlib.suppress(*UNREADABLE):
+            body = read_json(response.content)
         found = failed(response.status_code, body, self._endpoint.base_url, self._endpoint.key_env)
         should = response.headers.get("x-should-retry")
         if found.kind is Kind.REFUSED and should == "true":
@@ -208,6 +258,7 @@ def _unreachable(endpoint: Endpoint, cause: BaseException) -> str:
     return f"{endpoint.base_url} cannot be reached: {cause}. Check that the server runs and that base_url is right."
 
 
+_Ask = Callable[[openai.AsyncOpenAI], Awaitable[Reply | Failure]]
 _open: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[object, Connection]] = WeakKeyDictionary()
 
 

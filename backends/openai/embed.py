@@ -18,6 +18,8 @@ from backends.openai.failures import BilledError
 from backends.openai.prices import prices
 from backends.openai.retries import Policy
 from backends.openai.tokens import bound, count_text
+from backends.openai.untrusted import MALFORMED
+from backends.openai.wire import MOST_TOKENS
 from backends.types import Embeddings, FloatArray, Message, Usage
 
 _VERSION = 1
@@ -125,7 +127,7 @@ class OpenAIEmbedder:
             return self._checked(vectors, wanted)
         except _WrongVectors as error:
             raise BilledError(f"{self._name} {error}", spent) from None
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except MALFORMED:
             raise BilledError(f"{self._name} answered something that is no embedding", spent) from None
 
     def _checked(self, vectors: list[FloatArray], wanted: int) -> FloatArray:
@@ -147,7 +149,7 @@ class OpenAIEmbedder:
     def _usage(self, reply: client.Reply, batch: Sequence[str]) -> Usage:
         told = reply.body.get("usage")
         tokens = told.get("prompt_tokens") if isinstance(told, Mapping) else None
-        if not isinstance(tokens, int) or tokens <= 0:
+        if not isinstance(tokens, int) or not 0 < tokens <= MOST_TOKENS:
             tokens = sum(count_text(text, self._model) for text in batch)
         usage = Usage(1, tokens)
         return replace(usage, cost_usd=self.price(usage)) + self._lost(batch, reply.lost)

@@ -1,4 +1,7 @@
-"""Which endpoint a model name means: `openai/NAME`, or `ENDPOINT/NAME` of an advisor.toml. Imports nothing heavy.
+"""Which endpoint a model name means: `openai/NAME`, or `ENDPOINT/NAME` that somebody described. Imports nothing heavy.
+
+An endpoint is described by `endpoints:` of the scenario, by an advisor.toml, or by nobody where its usual address is
+known (`ollama/NAME`); the first of these that names it counts, as a whole. In an advisor.toml:
 
     [endpoints.vllm]
     base_url = "http://127.0.0.1:8000/v1"
@@ -29,10 +32,21 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from backends.errors import InputError, Problem
+from backends.keyless import keys_wanted
 from backends.openai.settings import EndpointSettings, TokenPrices, settings_problems
+from backends.openai.tokens import base_model
 
 OPENAI = "openai"
-_OPENAI_URL = "https://api.openai.com/v1"
+USUAL: Mapping[str, tuple[str, str | None]] = {
+    OPENAI: ("https://api.openai.com/v1", "OPENAI_API_KEY"),
+    "gemini": ("https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY"),
+    "llamacpp": ("http://127.0.0.1:8080/v1", None),
+    "ollama": ("http://127.0.0.1:11434/v1", None),
+    "vllm": ("http://127.0.0.1:8000/v1", None),
+}
+"""Address and key variable of endpoints that need no description, as their makers document them."""
+TAKEN = frozenset({"local", "scripted"})
+"""Names that are no endpoint's."""
 _INSTALL = "Install it: pip install 'cheapest-llm-advisor[openai]'."
 
 
@@ -50,7 +64,7 @@ class Endpoint:
     @property
     def host(self) -> str:
         """Host name of the address, lower case."""
-        return urlsplit(self.base_url).hostname or ""
+        return _host(self.base_url)
 
     @property
     def is_openai(self) -> bool:
@@ -68,12 +82,19 @@ class Endpoint:
         return self.settings.provider
 
     def prices_of(self, model: str) -> TokenPrices | None:
-        """The user's own prices of a model."""
-        return self.settings.prices.get(model) or self.settings.prices.get("*")
+        """The user's own prices of a model, or of all that are tuned from the same base."""
+        prices, base = self.settings.prices, base_model(model)
+        tuned = prices.get(f"ft:{base}") if base != model else None
+        return prices.get(model) or tuned or prices.get("*")
 
     def key(self) -> str:
         """The key, read now; empty when the endpoint wants none or the variable is not set."""
         return os.environ.get(self.key_env, "").strip() if self.key_env else ""
+
+
+@functools.lru_cache(maxsize=64)
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or ""
 
 
 def is_loopback(host: str) -> bool:
@@ -92,26 +113,35 @@ def find(name: str) -> tuple[Endpoint, str]:
     """
     prefix, _, model = name.partition("/")
     sections = _sections()
-    if prefix != OPENAI and prefix not in sections:
-        raise InputError(Problem(name, f"there is no endpoint {prefix!r}.", "Describe it in advisor.toml."))
-    file, section = sections.get(prefix, (Path("advisor.toml"), {}))
+    if prefix not in USUAL and prefix not in sections:
+        raise InputError(
+            Problem(name, f"there is no endpoint {prefix!r}.", "Describe it in the scenario or advisor.toml.")
+        )
+    file, section = sections.get(prefix, ("advisor.toml", {}))
     problems = settings_problems(f"{file}: endpoints.{prefix}", section)
     if problems:
         raise InputError(problems)
     settings = EndpointSettings.of(section)
-    url, key_env = section.get("base_url"), section.get("key_env")
-    if prefix == OPENAI:
-        url = url or os.environ.get("OPENAI_BASE_URL") or _OPENAI_URL
-        key_env = key_env or "OPENAI_API_KEY"
-    found = _address_problem(name, prefix, url, settings.allow_http)
+    url, key_env = _address(prefix, section)
+    where = f"endpoints.{prefix}.base_url" if "base_url" in section or prefix != OPENAI else "OPENAI_BASE_URL"
+    found = address_problem(name, where, url, settings.allow_http)
     if found:
         raise InputError(found)
     return Endpoint(prefix, str(url).rstrip("/"), key_env, settings), model
 
 
 def names() -> tuple[str, ...]:
-    """The endpoints described in advisor.toml. Raises InputError when a file cannot be read."""
-    return tuple(_sections())
+    """The endpoints that somebody described or whose address is known. Raises InputError for an unreadable file."""
+    return tuple(dict.fromkeys([*_sections(), *USUAL]))
+
+
+def declare(sections: Mapping[str, Mapping[str, Any]], where: str) -> None:
+    """Make the endpoints of the scenario at hand known, in place of those of the one before.
+
+    As advisor.toml they belong to the surroundings in which a model's name is read, and go before it.
+    """
+    _declared.clear()
+    _declared.update({name: (where, section) for name, section in sections.items()})
 
 
 def problem(name: str) -> Problem | None:
@@ -123,7 +153,7 @@ def problem(name: str) -> Problem | None:
     for package in ("openai", "tiktoken", "genai_prices"):
         if importlib.util.find_spec(package) is None:
             return Problem(name, f"needs the package {package!r}, which is not installed.", _INSTALL)
-    return key_problem(name, endpoint)
+    return key_problem(name, endpoint) if keys_wanted() else None
 
 
 def key_problem(name: str, endpoint: Endpoint) -> Problem | None:
@@ -140,8 +170,18 @@ def key_problem(name: str, endpoint: Endpoint) -> Problem | None:
     return None
 
 
-def _address_problem(name: str, prefix: str, url: object, allow_http: bool) -> Problem | None:
-    where = "OPENAI_BASE_URL" if prefix == OPENAI else f"endpoints.{prefix}.base_url"
+def _address(prefix: str, section: Mapping[str, Any]) -> tuple[object, str | None]:
+    """Address and key variable: as described, else as usual; the usual key goes to the usual address only."""
+    usual_url, usual_key = USUAL.get(prefix, (None, None))
+    url, key_env = section.get("base_url"), section.get("key_env")
+    if prefix == OPENAI:
+        url = url or os.environ.get("OPENAI_BASE_URL")
+        key_env = key_env or usual_key
+    return url or usual_url, key_env or (None if url else usual_key)
+
+
+def address_problem(name: str, where: str, url: object, allow_http: bool) -> Problem | None:
+    """What is wrong with an address, or None. `name` is what needs it, `where` the key or variable it stands in."""
     if not isinstance(url, str):
         return Problem(name, f"{where} is missing.", 'Give the address, for instance "https://host/v1".')
     try:
@@ -157,16 +197,19 @@ def _address_problem(name: str, prefix: str, url: object, allow_http: bool) -> P
         return Problem(name, f"{where} is {url!r}, which is no address.", 'Give one such as "https://host/v1".')
     if parts.scheme == "http" and not is_loopback(parts.hostname) and not allow_http:
         what = f"{where} is {url!r}: prompts and key would travel unencrypted."
-        return Problem(name, what, f"Use https, or set allow_http = true in [endpoints.{prefix}] of advisor.toml.")
+        return Problem(name, what, "Use https, or set allow_http to true in its endpoint.")
     return None
 
 
-def _sections() -> Mapping[str, tuple[Path, Mapping[str, Any]]]:
-    """(file, table) of every endpoint; the nearer file goes first as a whole."""
-    found: dict[str, tuple[Path, Mapping[str, Any]]] = {}
+_declared: dict[str, tuple[str, Mapping[str, Any]]] = {}
+
+
+def _sections() -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+    """(where it stands, table) of every endpoint described; the scenario goes first, then the nearer file."""
+    found = dict(_declared)
     for file in (Path("advisor.toml"), Path("~/.config/advisor/advisor.toml").expanduser()):
         for name, section in _read(file).items():
-            found.setdefault(name, (file, section))
+            found.setdefault(name, (str(file), section))
     return found
 
 
@@ -190,7 +233,7 @@ def _parse(file: str, text: str) -> Mapping[str, Mapping[str, Any]]:
     if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):
         what = "endpoints holds something that is no table."
         raise InputError(Problem(file, what, "Write [endpoints.NAME] and its keys below."))
-    for name in {"local", "scripted"} & set(sections):
+    for name in TAKEN & set(sections):
         raise InputError(Problem(file, f"the endpoint name {name!r} is taken.", "Choose another one."))
     for name in sections:
         if "/" in name:

@@ -157,9 +157,12 @@ def failed_within(body: Mapping[str, Any], url: str, key_env: str | None) -> Fai
     """The failure that a proxy packed into an answer of status 200, None when there is none."""
     if "error" not in body or not body["error"] or body.get("choices") or body.get("data"):
         return None
+    if str(body.get("object") or "").startswith("fine_tuning"):
+        # A job tells under `error` why it failed.
+        return None
     error = _error(body)
     code = str(error.get("code") or "")
-    if code.isdigit() and 400 <= int(code) < 600:
+    if code.isdecimal() and 400 <= int(code) < 600:
         return failed(int(code), body, url, key_env)
     words = f"{code} {error.get('type') or ''}".lower()
     status = next((status for word, status in _STATUS_OF.items() if word in words), 500)

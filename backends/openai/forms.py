@@ -16,6 +16,7 @@ from typing import Any, Literal
 from backends.errors import RequestError
 from backends.openai.capabilities import kind_of
 from backends.openai.strict import strict_schema, without_nulls
+from backends.openai.untrusted import UNREADABLE
 from backends.types import ChatRequest
 
 Way = Literal["strict", "json_schema", "json_object", "plain"]
@@ -73,6 +74,14 @@ class Form:
 
     def read(self, text: str) -> str | None:
         """The answer in what the model wrote; None when it is not of the form."""
+        found = self._read(text)
+        written = text.rstrip()
+        if found is None and self.is_wrapped and written.endswith(('"', "]", "}")):
+            # Small models fill an enforced form with blanks until their tokens are spent: the one value in it is whole.
+            return self._read(written + "}")
+        return found
+
+    def _read(self, text: str) -> str | None:
         if self.choices:
             return _chosen(text, self.choices)
         found = _json_in(text)
@@ -164,14 +173,14 @@ def _json_in(text: str) -> tuple[str, Any] | None:
     for candidate in _candidates(text):
         try:
             return candidate, json.loads(candidate)
-        except ValueError:
+        except UNREADABLE:
             continue
     start = re.search(r"[{\[]", text)
     if start is None:
         return None
     try:
         value, end = json.JSONDecoder().raw_decode(text[start.start() :])
-    except ValueError:
+    except UNREADABLE:
         return None
     return text[start.start() :][:end], value
 

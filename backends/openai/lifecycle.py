@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from backends.openai.endpoints import OPENAI, Endpoint, find
 from backends.openai.tokens import base_model
 
 
@@ -41,6 +42,30 @@ def lifecycle(model: str) -> Lifecycle:
             if any(fnmatchcase(base, pattern) for pattern in row["models"]):
                 return Lifecycle(row["shutdown"], row["training_ends"], row["replacement"], row["source"], row["read"])
     return Lifecycle()
+
+
+def lifecycle_of(name: str) -> Lifecycle:
+    """The same for `ENDPOINT/MODEL` as a scenario names it. Raises InputError when there is no such endpoint.
+
+    Dates hold where the maker serves the model: at OpenAI, at what is called so, and for fine-tunes on Azure. What
+    others serve under the same name lives as long as they please.
+    """
+    endpoint, model = find(name)
+    known = _is_azure(endpoint) if ".ft-" in model else _is_openai(endpoint)
+    return lifecycle(model) if known else Lifecycle()
+
+
+def named_models() -> tuple[str, ...]:
+    """What the table names, in its order: models, and the beginnings of names where it says `NAME*`."""
+    return tuple(pattern.removesuffix("*") for row in _rows("models") for pattern in row["models"])
+
+
+def _is_openai(endpoint: Endpoint) -> bool:
+    return endpoint.is_openai or OPENAI in (endpoint.name, endpoint.provider)
+
+
+def _is_azure(endpoint: Endpoint) -> bool:
+    return endpoint.provider == "azure" or endpoint.host.endswith((".azure.com", ".azure.us"))
 
 
 @functools.cache

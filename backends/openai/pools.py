@@ -1,19 +1,21 @@
 """The SDK's clients of one endpoint, several so that many requests at once do not wade through one pool.
 
 httpcore looks at every connection of a pool for every request, which at 200 connections takes longer than all the rest
-of a call; with at most some 16 in each it does not show.
+of a call; with a few in each it does not show.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
+import ssl
 
 import httpx2
 import openai
 
 from backends.openai.endpoints import Endpoint
 
-_EACH = 16
+_EACH = 4
 """Requests under way for which another client is opened."""
 _CONNECT_SECONDS = 10.0
 
@@ -24,7 +26,7 @@ class Clients:
     def __init__(self, endpoint: Endpoint, key: str) -> None:
         self._endpoint = endpoint
         self._key = key
-        self._tls = httpx2.create_ssl_context()
+        self._tls = _tls()
         self._open: list[openai.AsyncOpenAI] = []
         self._turns = itertools.count()
 
@@ -51,6 +53,12 @@ class Clients:
             # A proxy cannot reach this machine's own loopback.
             trust_env=not self._endpoint.is_loopback,
         )
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Read once: the certificates of a machine take longer than many a request."""
+    return httpx2.create_ssl_context()
 
 
 def _client(endpoint: Endpoint, key: str, http: httpx2.AsyncClient) -> openai.AsyncOpenAI:

@@ -20,6 +20,8 @@ from backends.openai.tokens import base_model
 from backends.types import Usage
 
 _DATE = re.compile(r"-\d{4}-\d\d-\d\d$")
+_OPENAI_BATCH = 0.5
+"""Share of the price that OpenAI bills in batches (guide to the Batch API, 2026)."""
 _KINDS = ("input_mtok", "cache_read_mtok", "cache_write_mtok", "output_mtok")
 
 
@@ -34,6 +36,10 @@ class Rate:
     def at(self, input_tokens: int) -> float:
         """The rate for a request with a prompt of this length."""
         return next((usd for start, usd in reversed(self.tiers) if input_tokens > start), self.usd)
+
+    def scaled(self, share: float) -> Rate:
+        """The rate with a share of its dollars."""
+        return Rate(self.usd * share, tuple((start, usd * share) for start, usd in self.tiers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,15 @@ class Prices:
         dollars = fresh * plain + usage.cached_tokens * cached + written_tokens * written
         return (dollars + usage.output_tokens * output) / 1e6 + usage.requests * self.per_request
 
+    def scaled(self, share: float) -> Prices:
+        """The prices with a share of every rate."""
+        input, output, cached, written = (
+            None if rate is None else rate.scaled(share)
+            for rate in (self.input, self.output, self.cached, self.written)
+        )
+        assert input is not None
+        return Prices(input, output, cached, written, self.per_request * share, self.source, self.read)
+
     def dearest_input(self, input_tokens: int) -> int:
         """How many plain prompt tokens cost what these do when all of them are written into a cache."""
         if self.written is None:
@@ -99,18 +114,34 @@ class TrainingPrice:
     read: date
 
 
-def prices(endpoint: Endpoint, model: str) -> Prices | None:
-    """What a model costs at an endpoint, None when nobody told."""
-    own = endpoint.prices_of(model)
+def prices(endpoint: Endpoint, model: str, tuned_from: str | None = None) -> Prices | None:
+    """What a model costs at an endpoint, None when nobody told.
+
+    `tuned_from` is the base of a tuned model whose name does not show it.
+    """
+    own = endpoint.settings.prices.get(model) or endpoint.prices_of(f"ft:{tuned_from}:" if tuned_from else model)
     if own is not None:
         cached = None if own.cached is None else Rate(own.cached)
         output = None if own.output is None else Rate(own.output)
         return Prices(Rate(own.input), output, cached, source="the user's advisor.toml")
-    tuned = base_model(model) != model
+    tuned = tuned_from is not None or base_model(model) != model
     if tuned and endpoint.is_openai:
         return _tuned(model) or _published(endpoint, model)
     # The base's price would be found under a tuned model's name elsewhere, and be wrong.
     return None if tuned else _published(endpoint, model)
+
+
+def batch_prices(endpoint: Endpoint, model: str, tuned_from: str | None = None) -> Prices | None:
+    """What a model costs in a batch: as published, else half at OpenAI, else what it costs singly."""
+    single = prices(endpoint, model, tuned_from)
+    if single is None:
+        return None
+    if single == _published(endpoint, model):
+        batched = _published(endpoint, model, {"processing": "batch"})
+        # Where no price for batches is known the standard one comes back.
+        if batched is not None and batched != single:
+            return batched
+    return single.scaled(_OPENAI_BATCH) if endpoint.is_openai else single
 
 
 def training_price(model: str) -> TrainingPrice | None:
@@ -120,6 +151,11 @@ def training_price(model: str) -> TrainingPrice | None:
         return None
     source = _table()["sources"]["training"]
     return TrainingPrice(row["training"], row.get("training_per_hour"), source["text"], source["read"])
+
+
+def tuned_models() -> tuple[str, ...]:
+    """The models whose training has a price in our table."""
+    return tuple(_table()["fine_tuned"])
 
 
 def _tuned(model: str) -> Prices | None:
@@ -145,7 +181,7 @@ def _table() -> Mapping[str, Any]:
     return table
 
 
-def _published(endpoint: Endpoint, model: str) -> Prices | None:
+def _published(endpoint: Endpoint, model: str, context: dict[str, str] | None = None) -> Prices | None:
     if endpoint.is_loopback and endpoint.provider is None:
         return None
     import genai_prices
@@ -156,7 +192,7 @@ def _published(endpoint: Endpoint, model: str) -> Prices | None:
         _, found = get_snapshot().find_provider_model(model, None, *where)
     except LookupError:
         return None
-    now = found.get_prices(datetime.now(UTC))
+    now = found.get_prices(datetime.now(UTC), context)
     rates = {kind: _rate(getattr(now, kind)) for kind in _KINDS}
     if rates["input_mtok"] is None:
         return None

@@ -12,13 +12,19 @@ _LOOKS_LIKE_KEY = re.compile(
 )
 _HIDDEN = "[key]"
 _LONGEST = 400
+_SHORTEST = 4
+"""A shorter key would tear words apart and is no secret."""
 
 
 def redact(text: str, *keys: str) -> str:
     """The text in one line with these keys, and whatever looks like one, replaced by `[key]`; long texts are cut."""
     for key in keys:
-        # A shorter one would tear words apart and is no secret.
-        if len(key) >= 4:
+        if len(key) >= _SHORTEST:
             text = text.replace(key, _HIDDEN)
     flat = " ".join(_LOOKS_LIKE_KEY.sub(_HIDDEN, text).split())
     return flat if len(flat) <= _LONGEST else f"{flat[:_LONGEST]}..."
+
+
+def without_key(content: bytes, key: str) -> bytes:
+    """What an endpoint sent, without the key that it was sent: some echo a request's headers into their answers."""
+    return content.replace(key.encode(), _HIDDEN.encode()) if len(key) >= _SHORTEST else content

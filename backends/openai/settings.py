@@ -1,4 +1,7 @@
-"""What `[endpoints.NAME]` in advisor.toml may say beside address and key. Imports nothing heavy."""
+"""What `[endpoints.NAME]` in advisor.toml, or `endpoints:` in a scenario, may say beside address and key.
+
+Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ class TokenPrices:
     """Of answers; None for embedding models."""
     cached: float | None = None
     """Of prompt tokens that a prompt cache served; None where they cost what others do."""
+    training: float | None = None
+    """Of tokens that a tuning job of this model trains on: those of the samples times epochs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,7 @@ class EndpointSettings:
     provider: str | None = None
     """The provider's id in genai-prices, where the address does not tell it."""
     prices: Mapping[str, TokenPrices] = field(default_factory=dict)
-    """By model; `*` stands for all that are not named."""
+    """By model; `ft:BASE` stands for all models tuned from it, `*` for all that are not named."""
     tools: bool | None = None
     """Whether models take tools; None finds out."""
     reasoning_tokens: int | None = None
@@ -42,6 +47,10 @@ class EndpointSettings:
     """How long to wait for one answer."""
     max_concurrency: int = 256
     """Most requests under way at once; fewer when the endpoint says so."""
+    stream: bool = False
+    """Have answers streamed, which tells the seconds to the first token."""
+    batches: bool = True
+    """Whether `--batch` sends this endpoint's requests in batches; False where it has none."""
 
     @classmethod
     def of(cls, section: Mapping[str, Any]) -> EndpointSettings:
@@ -56,17 +65,22 @@ class EndpointSettings:
 
 def settings_problems(where: str, section: Mapping[str, Any]) -> list[Problem]:
     """Everything that is wrong with a table: unknown keys and values of the wrong kind."""
+    return [Problem(where, what, remedy) for _, what, remedy in wrong_settings(section)]
+
+
+def wrong_settings(section: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The same as (key, what is wrong, what to do about it)."""
     found = []
     for key, value in section.items():
         if key not in _CHECKS:
             near = difflib.get_close_matches(key, _CHECKS, n=1)
             remedy = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(_CHECKS))}."
-            found.append(Problem(where, f"unknown key {key!r}.", remedy))
+            found.append((key, f"unknown key {key!r}.", remedy))
             continue
         is_valid, wanted = _CHECKS[key]
         if not is_valid(value):
             # The value is not shown: a key may have been written where its variable's name belongs.
-            found.append(Problem(where, f"{key} must be {wanted}.", "Correct it."))
+            found.append((key, f"{key} must be {wanted}.", "Correct it."))
     return found
 
 
@@ -103,7 +117,7 @@ def _are_prices(value: object) -> bool:
 
 
 def _is_price(row: object) -> bool:
-    known = {"input", "output", "cached"}
+    known = {"input", "output", "cached", "training"}
     return isinstance(row, dict) and "input" in row and set(row) <= known and all(map(_is_number, row.values()))
 
 
@@ -113,9 +127,11 @@ _CHECKS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "allow_http": (lambda value: isinstance(value, bool), "true or false"),
     "extra_body": (_is_json_object, "a table of fields for every request"),
     "provider": (_is_text, "a provider's id in genai-prices, such as groq"),
-    "prices": (_are_prices, "a table of models with input, output and cached in dollars per million tokens"),
+    "prices": (_are_prices, "a table of models with input, output, cached and training in dollars per million tokens"),
     "tools": (lambda value: isinstance(value, bool), "true or false"),
     "reasoning_tokens": (_is_count, "a whole number of tokens"),
     "timeout_seconds": (_is_positive, "a number of seconds"),
     "max_concurrency": (lambda value: _is_count(value) and value != 0, "a whole number of requests"),
+    "stream": (lambda value: isinstance(value, bool), "true or false"),
+    "batches": (lambda value: isinstance(value, bool), "true or false"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ _REASONS = re.compile(
 _REASONING_TOKENS = 4096
 _NO_NAME = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_NAME = 64
+_CERTAIN = 0.01
+"""A logarithm of a probability is 0 at most; some servers round."""
+MOST_TOKENS = 10**9
+"""What is said to be more for one request is no count: a hundred times the longest context there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +58,17 @@ class Answer:
 
 def answer_limit(request: ChatRequest, endpoint: Endpoint, model: str) -> int:
     """Most tokens that the answer may have, what the form adds and what the model may reason included."""
-    reasoning = endpoint.settings.reasoning_tokens
-    if reasoning is None:
-        reasoning = _REASONING_TOKENS if _REASONS.match(model.removeprefix("ft:").rpartition("/")[2]) else 0
     has_form = request.choices or request.json_schema
-    return request.max_tokens + reasoning + (extra_tokens(request) if has_form else 0)
+    room = request.max_tokens + reasoning_tokens(endpoint, model)
+    return room + (extra_tokens(request) if has_form else 0)
+
+
+def reasoning_tokens(endpoint: Endpoint, model: str) -> int:
+    """Tokens that the model may take to reason beside those of an answer."""
+    told = endpoint.settings.reasoning_tokens
+    if told is not None:
+        return told
+    return _REASONING_TOKENS if _REASONS.match(model.removeprefix("ft:").rpartition("/")[2]) else 0
 
 
 def limit_name(endpoint: Endpoint, without: Collection[str]) -> str:
@@ -68,8 +79,16 @@ def limit_name(endpoint: Endpoint, without: Collection[str]) -> str:
     return next((name for name in names if name not in without), names[0])
 
 
-def write(request: ChatRequest, endpoint: Endpoint, model: str, without: Collection[str]) -> Sent:
-    """A request, without the features that the endpoint refuses."""
+def write(
+    request: ChatRequest,
+    endpoint: Endpoint,
+    model: str,
+    without: Collection[str],
+    *,
+    is_streamed: bool = False,
+    answers: int = 1,
+) -> Sent:
+    """A request for one or several answers, without the features that the endpoint refuses."""
     form = form_of(request, without)
     body: dict[str, Any] = {
         **json.loads(endpoint.settings.extra_body),
@@ -77,7 +96,10 @@ def write(request: ChatRequest, endpoint: Endpoint, model: str, without: Collect
         "messages": _messages(request.messages, "" if form is None else form.instruction),
         limit_name(endpoint, without): answer_limit(request, endpoint, model),
     }
-    optional = _optional(request, form, endpoint.is_openai)
+    optional = _optional(request, form, endpoint.is_openai, is_streamed and "stream" not in without)
+    if answers > 1:
+        # First: where an endpoint does not say what it refuses, this is what most of them do not know.
+        optional = {"n": {"n": answers}} | optional
     features = [limit_name(endpoint, without)]
     for feature, fields in optional.items():
         if feature not in without:
@@ -86,13 +108,20 @@ def write(request: ChatRequest, endpoint: Endpoint, model: str, without: Collect
     return Sent(body, tuple(features), form)
 
 
-def read(body: Mapping[str, Any], request: ChatRequest) -> Answer:
-    """What an answer says. Raises KeyError, TypeError, ValueError or IndexError for one that is none."""
-    choice = body["choices"][0]
+def read(body: Mapping[str, Any], request: ChatRequest, most: int = 1) -> tuple[Answer, ...]:
+    """What the answers say, one at least and `most` at most; the usage of each is that of all of them.
+
+    Raises KeyError, TypeError, ValueError or IndexError for what is no answer.
+    """
+    first, *further = body["choices"]
+    usage, written = _usage(body.get("usage"))
+    return tuple(_answer(choice, request, usage, written) for choice in (first, *further[: most - 1]))
+
+
+def _answer(choice: Mapping[str, Any], request: ChatRequest, usage: Usage | None, written: int) -> Answer:
     message = choice["message"]
     calls = message.get("tool_calls") or ()
     reason = choice.get("finish_reason")
-    usage, written = _usage(body.get("usage"))
     return Answer(
         text=_text(message.get("content")) or _text(message.get("refusal")),
         finish_reason="length" if reason == "length" else "tool_calls" if calls else "stop",
@@ -114,7 +143,7 @@ def wire_name(name: str) -> str:
     return f"{plain[: _LONGEST_NAME - 7]}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
-def _optional(request: ChatRequest, form: Form | None, is_openai: bool) -> dict[str, dict[str, Any]]:
+def _optional(request: ChatRequest, form: Form | None, is_openai: bool, is_streamed: bool) -> dict[str, dict[str, Any]]:
     """Fields by the feature they need, in the order in which they matter."""
     fields: dict[str, dict[str, Any]] = {"temperature": {"temperature": request.temperature}}
     if form is not None and form.feature is not None:
@@ -126,6 +155,9 @@ def _optional(request: ChatRequest, form: Form | None, is_openai: bool) -> dict[
         fields["stop"] = {"stop": list(request.stop[:4])}
     if request.logprobs:
         fields["logprobs"] = {"logprobs": True}
+    if is_streamed:
+        fields["stream"] = {"stream": True}
+        fields["stream_options"] = {"stream_options": {"include_usage": True}}
     if request.tools:
         fields["tools"] = {"tools": [_tool(tool.name, tool.description, tool.parameters) for tool in request.tools]}
         fields["tool_choice"] = {"tool_choice": request.tool_choice}
@@ -199,11 +231,17 @@ def _usage(found: object) -> tuple[Usage | None, int]:
 
 def _tokens_in(found: Mapping[str, Any], name: str) -> int | None:
     value = found.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None
 
 
 def _tokens(logprobs: object) -> tuple[tuple[str, float], ...]:
     content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
     if not isinstance(content, list):
         return ()
-    return tuple((str(token["token"]), float(token["logprob"])) for token in content)
+    tokens = tuple((str(token["token"]), token["logprob"]) for token in content)
+    return tokens if all(_is_logprob(logprob) for _, logprob in tokens) else ()
+
+
+def _is_logprob(value: object) -> bool:
+    # Servers write null for what JSON cannot hold, the infinite.
+    return isinstance(value, int | float) and math.isfinite(value) and value <= _CERTAIN

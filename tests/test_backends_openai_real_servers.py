@@ -1,0 +1,169 @@
+"""The demo over servers that nobody here wrote: llama.cpp's own and its Python binding's, with SmolLM2-135M.
+
+    ADVISOR_REAL_SAMPLES=256 python -m pytest tests/test_backends_openai_real_servers.py -m network -rs -s
+
+They are installed on the first run where that takes no compiler (tests/real_servers.py); 24 samples unless told.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from advisor import engine
+from advisor.scenario.model import Overrides
+from backends.local.chat import LocalChat
+from backends.openai.chat import OpenAIChat
+from backends.openai.endpoints import Endpoint
+from backends.openai.settings import EndpointSettings
+from backends.types import ChatModel, ChatRequest, Message
+from evals.store import Store
+from evals.trial import Trial
+from tests import real_servers
+from tests.real_servers import MODEL, SERVERS
+
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(7200)]
+
+DEMO = Path(__file__).parent.parent / "scenarios" / "city_hotline"
+SAMPLES = int(os.environ.get("ADVISOR_REAL_SAMPLES", "24"))
+TECHNIQUES = ("zero_shot", "few_shot", "knn_few_shot")
+QUESTIONS = (
+    "What is the capital of France?",
+    "What is the capital of Italy?",
+    "Write the word banana.",
+    "How many days has a week?",
+    "Name a fruit.",
+    "Translate 'good morning' into French.",
+    "What do bees make?",
+    "Which planet is the largest?",
+)
+SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {"city": {"type": "string", "maxLength": 20}, "count": {"type": "integer"}},
+        "required": ["city", "count"],
+        "additionalProperties": False,
+    }
+)
+
+
+def tell(figures: str) -> None:
+    """What was measured, shown with -s."""
+    sys.stdout.write(f"\n{figures}\n")
+
+
+@pytest.fixture(scope="module", params=list(SERVERS))
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Name and address of a running server."""
+    name = str(request.param)
+    why = real_servers.missing(name)
+    if why is not None:
+        pytest.skip(why)
+    with real_servers.running(name, tmp_path_factory.mktemp("log") / f"{name}.log") as url:
+        yield name, url
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, dict[str, str]]:
+    """Answers of the demo by server, as far as they have run."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def free_texts() -> dict[str, list[str]]:
+    """The same for the questions."""
+    return {}
+
+
+@pytest.fixture
+def chat(server: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenAIChat:
+    monkeypatch.setenv("ADVISOR_CACHE", str(tmp_path / "cache"))
+    name, url = server
+    settings = EndpointSettings(max_concurrency=SERVERS[name].at_once)
+    return OpenAIChat(f"real/{MODEL}", Endpoint("real", url, None, settings), MODEL)
+
+
+def demo(folder: Path, name: str, url: str) -> Path:
+    """The demo's scenario with its model behind an endpoint."""
+    said = yaml.safe_load((DEMO / "scenario.yaml").read_text(encoding="utf-8"))
+    said |= {
+        "data": {split: str(DEMO / file) for split, file in said["data"].items()} | {"limit": {"test": SAMPLES}},
+        "models": [f"real/{MODEL}"],
+        "endpoints": {"real": {"base_url": url, "max_concurrency": SERVERS[name].at_once}},
+        "fine_tune": {"when": "never"},
+        "budget": {"minutes": 110},
+    }
+    path = folder / "scenario.yaml"
+    path.write_text(yaml.safe_dump(said), encoding="utf-8")
+    return path
+
+
+def compared(folder: Path, name: str, url: str) -> list[Trial]:
+    finished = engine.compare(demo(folder, name, url), folder / "w", Overrides(diagnose=False))
+    assert finished.report["stopped"] is None
+    assert finished.report["verdict"]
+    with Store.open(folder / "w" / "advisor.db") as store:
+        return [trial for trial in store.trials(finished.report["run_id"]) if trial.split == "test"]
+
+
+def test_the_demo_gives_a_complete_comparison(
+    server: tuple[str, str], answers: dict[str, dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADVISOR_CACHE", str(tmp_path / "cache"))
+    name, url = server
+    labels = yaml.safe_load((DEMO / "scenario.yaml").read_text(encoding="utf-8"))["labels"]
+    begun = time.monotonic()
+    trials = compared(tmp_path, name, url)
+    seconds = time.monotonic() - begun
+    assert len(trials) == SAMPLES * len(TECHNIQUES)
+    assert [trial.error for trial in trials if trial.error] == []
+    assert all(trial.usage.requests and trial.usage.input_tokens and trial.usage.output_tokens for trial in trials)
+    valid = [trial.output in labels for trial in trials]
+    answers[name] = {f"{trial.candidate} {trial.sample_id}": str(trial.output) for trial in trials}
+    right = sum(trial.score.value for trial in trials if trial.score) / len(trials)
+    tell(f"{name}: {len(trials)} trials in {seconds:.0f} s, {sum(valid)} of the form, {right:.0%} right")
+    assert all(valid)
+
+
+def test_greedy_answers_to_the_demo_are_equal_where_the_servers_agree(answers: dict[str, dict[str, str]]) -> None:
+    if len(answers) < 2:
+        pytest.skip(f"only {', '.join(answers) or 'no server'} could be asked")
+    first, second = answers.values()
+    assert set(first) == set(second)
+    equal = sum(first[trial] == second[trial] for trial in first) / len(first)
+    tell(f"{equal:.1%} of {len(first)} answers are equal on {' and '.join(answers)}")
+    assert equal >= 0.9
+
+
+async def test_free_text_is_that_of_the_same_weights_read_here(
+    server: tuple[str, str], chat: OpenAIChat, free_texts: dict[str, list[str]]
+) -> None:
+    ours = LocalChat.open("local/smollm2-135m")
+    found = await asked(ours, QUESTIONS)
+    await ours.aclose()
+    theirs = free_texts[server[0]] = await asked(chat, QUESTIONS)
+    await chat.aclose()
+    equal = sum(mine == other for mine, other in zip(found, theirs, strict=True))
+    tell(f"{server[0]}: {equal} of {len(QUESTIONS)} free texts are those of our own backend")
+    assert equal >= len(QUESTIONS) // 2
+
+
+async def asked(chat: ChatModel, questions: tuple[str, ...]) -> list[str]:
+    requests = [ChatRequest((Message("user", question),), max_tokens=12) for question in questions]
+    return [(await chat.complete(request)).text.strip() for request in requests]
+
+
+async def test_json_is_valid_under_its_schema(server: tuple[str, str], chat: OpenAIChat) -> None:
+    valid = 0
+    for question in QUESTIONS:
+        found = await chat.complete(ChatRequest((Message("user", question),), max_tokens=120, json_schema=SCHEMA))
+        answer = json.loads(found.text)
+        valid += set(answer) == {"city", "count"} and isinstance(answer["count"], int)
+    tell(f"{server[0]}: {valid} of {len(QUESTIONS)} answers are valid under the schema")
+    assert valid == len(QUESTIONS)
+    await chat.aclose()
