@@ -11,6 +11,7 @@ import shutil
 import statistics
 import subprocess
 from dataclasses import dataclass
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ class HourlyPrice:
     usd: float | None
     """None when nobody told and the table has no row for it."""
     basis: str
+    read: date | None = None
+    """Day on which the source was read, None where it is an assumption or carries no date."""
 
 
 @functools.cache
@@ -53,6 +56,17 @@ def detect() -> Hardware:
     """Describe this machine; looked up once per process."""
     gpu, gpu_memory = _gpu()
     return Hardware(cpu=_cpu_name(), cores=_cores(), memory_gb=_memory_gb(), gpu=gpu, gpu_memory_gb=gpu_memory)
+
+
+@functools.cache
+def gpu_count() -> int:
+    """How many NVIDIA GPUs this process may use, as far as can be told without torch; looked up once per process."""
+    if detect().gpu is None:
+        return 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip()])
+    return max(1, len(_listed_gpus()))
 
 
 def default_price(hardware: Hardware, *, on_gpu: bool) -> HourlyPrice:
@@ -67,7 +81,8 @@ def default_price(hardware: Hardware, *, on_gpu: bool) -> HourlyPrice:
     middle = statistics.median_low(row["usd"] for row in rows)
     row = next(row for row in rows if row["usd"] == middle)
     read = f", read {row['read']}" if row["read"] else ""
-    return HourlyPrice(middle, f"median of {len(rows)} on-demand offers for {key}: {row['vendor']}{read}")
+    basis = f"median of {len(rows)} on-demand offers for {key}: {row['vendor']}{read}"
+    return HourlyPrice(middle, basis, row["read"])
 
 
 def _gpu_rows() -> dict[str, list[dict[str, Any]]]:
@@ -134,13 +149,21 @@ def _read_words(path: str) -> list[str]:
 
 
 def _gpu() -> tuple[str | None, float | None]:
+    try:
+        name, memory = _listed_gpus()[0].rsplit(",", 1)
+        return name.strip(), round(float(memory) / 1024, 1)
+    except (ValueError, IndexError):
+        return None, None
+
+
+def _listed_gpus() -> tuple[str, ...]:
+    """What the driver says of each GPU: name and MiB; nothing without a driver."""
     command = shutil.which("nvidia-smi")
     if command is None:
-        return None, None
+        return ()
     query = [command, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     try:
         output = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
-        name, memory = output.strip().splitlines()[0].rsplit(",", 1)
-        return name.strip(), round(float(memory) / 1024, 1)
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return None, None
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ()
+    return tuple(output.strip().splitlines())

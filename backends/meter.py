@@ -19,6 +19,9 @@ from backends.types import (
     request_key,
 )
 
+REPETITION = 1000
+"""Repetitions of a trial are so far apart in the numbers of their requests: a technique numbers its own below that."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -75,7 +78,10 @@ class Meter:
         self._rewrite = rewrite
         self.usage = Usage()
         self.seconds = 0.0
-        """Model seconds, in the order the calls depended on each other."""
+        """Model seconds, in the order the calls depended on each other; 0 when one of them cannot be told."""
+        self.first_token_seconds: float | None = None
+        """Seconds until the answer of the last call began; None where that cannot be told."""
+        self._is_timed = True
         self.cached_requests = 0
         self.response_keys: list[str] = []
         self.steps: list[Step] = []
@@ -113,7 +119,7 @@ class Meter:
                 self.response_keys.append(request_key(model.fingerprint, request))
             elif isinstance(response, RequestError):
                 self._count(response.usage, 0.0, False)
-        self.spend_seconds(max((response.seconds for response in answered), default=0.0))
+        self._time(answered)
         for one in found:
             if isinstance(one, BaseException):
                 raise one
@@ -142,7 +148,7 @@ class Meter:
 
     def spend_seconds(self, seconds: float) -> None:
         """Count time that no model took: a tool's, a search's."""
-        self.seconds += seconds
+        self.seconds += seconds if self._is_timed else 0.0
         if self._open:
             self._open[-1].seconds += seconds
 
@@ -160,6 +166,17 @@ class Meter:
             self._open.pop()
             self.steps.append(begun.closed())
 
+    def _time(self, answered: Sequence[ChatResponse]) -> None:
+        """Count the seconds of answers asked for side by side."""
+        if any(response.usage.requests and not response.seconds for response in answered):
+            self._is_timed = False
+            self.seconds, self.first_token_seconds = 0.0, None
+        if not self._is_timed:
+            return
+        first = answered[0].first_token_seconds if len(answered) == 1 else None
+        self.first_token_seconds = None if first is None else self.seconds + first
+        self.spend_seconds(max((response.seconds for response in answered), default=0.0))
+
     def _model(self, on: str | None) -> ChatModel:
         if on is None or on == self._chat.name:
             return self._chat
@@ -169,7 +186,7 @@ class Meter:
 
     def _rewritten(self, request: ChatRequest) -> ChatRequest:
         # A technique that asks the same several times numbers its requests; repetitions of a trial go beyond those.
-        request = replace(request, repeat=request.repeat + 1000 * self._repeat)
+        request = replace(request, repeat=request.repeat + REPETITION * self._repeat)
         return request if self._rewrite is None else self._rewrite(request)
 
     def _count(self, usage: Usage, seconds: float, cached: bool) -> None:

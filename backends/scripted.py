@@ -14,6 +14,8 @@ A rule with `"error": "text"` fails instead. `answer` may hold `\1` for groups o
     "calls": [{"name": "add", "arguments": {"a": 1, "b": "\\1"}}]
                                        asks for these tools; groups of `when` go into arguments that are text
 
+`"shutdown": "2027-01-14"`, `"training_ends"` and `"replacement"` say when the model stops, as makers announce it.
+
 A script with `"native_tools": true` takes requests with tools; rules with `calls` are passed over where a request has
 no tools or forbids them. A tuned scripted model is a naive Bayes classifier over words (ScriptedTuner): a real
 learner, small enough to train within a test.
@@ -30,12 +32,15 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from backends.basis import PriceBasis
 from backends.errors import InputError, Problem, RequestError
+from backends.openai.lifecycle import Lifecycle
 from backends.types import (
     ChatRequest,
     ChatResponse,
@@ -58,6 +63,21 @@ def problem(name: str) -> Problem | None:
     if rest in {"echo", "words"} or Path(rest).is_file():
         return None
     return Problem(name, f"there is no script file {rest!r}.", "Name a JSON file of rules, or use scripted/echo.")
+
+
+def lifecycle(name: str) -> Lifecycle:
+    """When a scripted model stops, by its script; nothing is known where it says nothing."""
+    path = Path(name.partition("/")[2])
+    script = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    shutdown, training = (
+        date.fromisoformat(script[key]) if script.get(key) else None for key in ("shutdown", "training_ends")
+    )
+    return Lifecycle(shutdown, training, script.get("replacement"), "its script")
+
+
+def price_basis(name: str, usd_per_hour: float | None = None) -> PriceBasis:
+    """Scripted models cost what their scripts say."""
+    return PriceBasis("its script", given=True)
 
 
 def _words(text: str) -> list[str]:
@@ -245,9 +265,16 @@ class ScriptedEmbedder:
 
 def check_recipe(recipe: Mapping[str, Any]) -> None:
     """Raise InputError for keys the tuner does not know."""
-    unknown = set(recipe) - {"sleep_seconds"}
+    unknown = set(recipe) - {"sleep_seconds", "share"}
     if unknown:
-        raise InputError(Problem("recipe", f"unknown keys {sorted(unknown)}.", "Known: sleep_seconds."))
+        raise InputError(Problem("recipe", f"unknown keys {sorted(unknown)}.", "Known: sleep_seconds, share."))
+
+
+def start_problem(base: str, recipe: Mapping[str, Any], folder: Path) -> Problem | None:
+    """What keeps a training from going on from the counts in `folder`, or None."""
+    if (folder / _TUNED).is_file():
+        return None
+    return Problem(str(folder), "there is no tuned model.", "Start afresh with --from base.")
 
 
 class ScriptedTuner:
@@ -259,23 +286,33 @@ class ScriptedTuner:
     async def parity(self, base: str, model: TunedModel, requests: Sequence[ChatRequest]) -> None:
         """A count has one form."""
 
+    def quote(self, job: TuneJob) -> None:
+        """Nothing leaves this machine."""
+
+    def left_running(self, job: TuneJob) -> None:
+        """Counting stops when it is cut off."""
+
     async def tune(self, job: TuneJob, observe: TuneObserver | None = None) -> TunedModel:
-        """Count the words of the training conversations; the recipe knows `sleep_seconds` per example."""
+        """Count the words of the training conversations; the recipe knows `sleep_seconds` per example.
+
+        `share` learns from the first conversations alone, so that two recipes give two models.
+        """
         check_recipe(job.recipe)
         done = job.folder / _TUNED
         cached = done.is_file()
-        counts: dict[str, Counter[str]] = {}
-        for step, conversation in enumerate(job.train, start=1):
+        counts = _counts_in(job.start)
+        train = job.train[: math.ceil(float(job.recipe.get("share", 1)) * len(job.train))]
+        for step, conversation in enumerate(train, start=1):
             await asyncio.sleep(0.0 if cached else float(job.recipe.get("sleep_seconds", 0.0)))
             counts.setdefault(conversation[-1].content, Counter()).update(_words(conversation[-2].content))
             if observe:
-                observe(TuneProgress(step, len(job.train), None, None))
+                observe(TuneProgress(step, len(train), None, None))
         script = {"counts": {label: dict(sorted(words.items())) for label, words in sorted(counts.items())}}
         digest = hashlib.sha256(json.dumps([job.base, script, job.seed]).encode()).hexdigest()[:8]
         if not cached:
             job.folder.mkdir(parents=True, exist_ok=True)
             done.write_text(json.dumps({"script": script}), "utf-8")
-        tokens = sum(len(_words(message.content)) for conversation in job.train for message in conversation)
+        tokens = sum(len(_words(message.content)) for conversation in train for message in conversation)
         return TunedModel(
             name=f"{job.base}+lora-{digest}",
             folder=job.folder,
@@ -287,6 +324,12 @@ class ScriptedTuner:
             recipe=dict(job.recipe),
             cached=cached,
         )
+
+
+def _counts_in(start: Path | None) -> dict[str, Counter[str]]:
+    """What a tuned model has counted; nothing without one."""
+    known = {} if start is None else json.loads((start / _TUNED).read_text("utf-8"))["script"]["counts"]
+    return {label: Counter(words) for label, words in known.items()}
 
 
 def _most_likely_label(counts: Mapping[str, Mapping[str, int]], text: str, choices: Sequence[str]) -> str:

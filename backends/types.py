@@ -136,7 +136,12 @@ class ChatRequest:
 
 def request_key(fingerprint: str, request: ChatRequest) -> str:
     """Key of an answer in a response cache: the model's fingerprint and everything in the request that matters."""
-    return hashlib.sha256(f"{fingerprint}\n{request.as_json()}".encode()).hexdigest()
+    return answer_key(fingerprint, request.as_json())
+
+
+def answer_key(fingerprint: str, request: str) -> str:
+    """The same for a request that is canonical JSON already."""
+    return hashlib.sha256(f"{fingerprint}\n{request}".encode()).hexdigest()
 
 
 FinishReason = Literal["stop", "length", "tool_calls"]
@@ -150,12 +155,15 @@ class ChatResponse:
     usage: Usage
     seconds: float
     """What a user would wait: measured for one request, or, where requests are computed in batches, the machine
-    time of its tokens at the rates measured on this machine."""
+    time of its tokens at the rates measured on this machine; 0 where nobody can tell, of answers from a provider's
+    batch."""
     finish_reason: FinishReason = "stop"
     tool_calls: tuple[ToolCall, ...] = ()
     logprob: float | None = None
     """Natural logarithm of the answer's probability under greedy decoding, among the answers that `choices` or
     `json_schema` allow; None when it was not asked for or the backend cannot tell."""
+    first_token_seconds: float | None = None
+    """The part of `seconds` until the answer began; None where the backend cannot tell."""
     cached: bool = False
     """True when the response cache answered; `usage` and `seconds` are then those measured when it was paid for."""
 
@@ -274,6 +282,12 @@ class TuneJob:
     """Where checkpoints and the result go; a finished folder is returned as it is, without training again."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """The tuner's hyperparameters; unknown names raise InputError."""
+    start: Path | None = None
+    """Folder of a finished tuning of the same base to go on from; None starts from the base."""
+    rejected: tuple[str, ...] = ()
+    """Wrong answers to the train conversations, for methods that learn from pairs; empty where there are none."""
+    dev_rejected: tuple[str, ...] = ()
+    """The same for dev."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +298,8 @@ class TuneProgress:
     steps: int
     loss: float | None
     seconds_left: float | None
+    phase: str = ""
+    """What is done where no step is: `uploading`, `queued`; empty while it trains."""
 
 
 class TuneObserver(Protocol):
@@ -313,6 +329,43 @@ class TunedModel:
     """The hyperparameters used, automatic choices filled in."""
     cached: bool = False
     """True when a finished folder was found and nothing was trained."""
+    hosted: bool = False
+    """True when a provider keeps the weights and `folder` only says which model it is."""
+    checkpoints: tuple[str, ...] = ()
+    """Names of earlier states of it that can be asked too, oldest first; the task's own score on dev may choose."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the results should know, a sentence each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a job sends to somebody else and costs there, known before anything is sent."""
+
+    job: str
+    """Names the job, the same for the same data and recipe."""
+    place: str
+    """Host that the samples go to."""
+    leaves: bool
+    """False where that is this machine."""
+    train: int
+    dev: int
+    """Samples that are sent; dev samples are only looked at while training."""
+    megabytes: float
+    tokens: int
+    """Of one pass over the train samples, as counted here."""
+    epochs: int
+    usd: float | None
+    """Dollars of the training as expected, None when its price is not known."""
+    worst_usd: float | None
+    """Dollars it costs at most."""
+    billed: bool
+    """Whether it spends money that leaves the house."""
+    priced: bool
+    """Whether it is known what requests to the tuned model cost."""
+    finished: bool = False
+    """True when the job's folder holds the finished model: nothing is sent."""
+    notes: tuple[str, ...] = ()
+    """What a person should know before consenting: personal data, copies, dates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,5 +388,12 @@ class Tuner(Protocol):
     async def tune(self, job: TuneJob, observe: TuneObserver | None = None) -> TunedModel:
         """Run the job to its end and return the model.
 
-        Raises InputError for data or a recipe that cannot work, BackendUnavailable when the machine cannot do it.
+        Raises InputError for data or a recipe that cannot work, BackendUnavailable when the machine cannot do it, and
+        RequestError, with what it cost, when a provider will not or could not train this job.
         """
+
+    def quote(self, job: TuneJob) -> Quote | None:
+        """What the job sends to others and costs there, None where it stays on this machine. Raises as `tune` does."""
+
+    def left_running(self, job: TuneJob) -> str | None:
+        """What goes on elsewhere after `tune` was cut off and how to end it, a sentence or two; None for nothing."""

@@ -233,7 +233,11 @@ async def test_a_cancelled_job_is_completed_to_the_same_bits(tiny, tmp_path, dam
     if damage == "another job":
         rename_job(folder)
     steps = []
-    resumed = await LocalTuner().tune(job(tiny, folder), lambda progress: steps.append(progress.step))
+    told = []
+    resumed = await LocalTuner().tune(
+        job(tiny, folder), lambda progress: (told if progress.phase else steps).append(progress.phase or progress.step)
+    )
+    assert len(told) == (damage == "broken")
     assert steps[0] == (4 if damage is None else 1)
     assert weights(folder) == weights(tmp_path / "whole")
     assert (resumed.losses, resumed.dev_losses) == (whole.losses, whole.dev_losses)
@@ -250,11 +254,11 @@ def rename_job(folder):
 
 async def test_the_best_epoch_on_dev_is_kept(tiny, tmp_path, monkeypatch):  # noqa: F811
     losses = iter([3.0, 1.0, 2.0])
-    monkeypatch.setattr(training, "mean_loss", lambda loss, dev: next(losses))
+    monkeypatch.setattr(training, "mean_loss", lambda *given: next(losses))
     three = await tune(tiny, tmp_path / "three")
     assert three.dev_losses == ((1, 3.0), (2, 1.0), (3, 2.0))
     falling = iter([3.0, 2.0, 1.0])
-    monkeypatch.setattr(training, "mean_loss", lambda loss, dev: next(falling))
+    monkeypatch.setattr(training, "mean_loss", lambda *given: next(falling))
     await tune(tiny, tmp_path / "falling")
     assert weights(tmp_path / "three") != weights(tmp_path / "falling")
 

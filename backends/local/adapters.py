@@ -6,10 +6,13 @@ The layers are those of transformers' decoders: one list of modules of which eac
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -45,6 +48,21 @@ def with_adapter(model: Any, recipe: Recipe, seed: int) -> Any:
             nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=generator)
             parameter.data.copy_(start)
     return tuned.eval()
+
+
+def take_up(model: Any, folder: Path) -> None:
+    """Give the model's adapter the weights of a finished one; raises InputError where these are damaged or unfit."""
+    remedy = "Tune it again, or start afresh with --from base."
+    try:
+        found = load_file(folder / "adapter_model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise InputError(Problem(str(folder), f"its adapter cannot be read: {error}.", remedy)) from error
+    own = get_peft_model_state_dict(model, save_embedding_layers=False)
+    if {name: tensor.shape for name, tensor in own.items()} != {name: tensor.shape for name, tensor in found.items()}:
+        raise InputError(Problem(str(folder), "its adapter does not fit this base and recipe.", remedy))
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(found[name])
 
 
 def in_full(model: Any, recipe: Recipe) -> Any:

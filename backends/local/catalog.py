@@ -148,7 +148,7 @@ def _in_hub_cache(name: str, repository: str) -> Place:
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repository):
         known = ", ".join(PREFIX + known for known in WHEELS)
         raise _error(name, "is not a model name.", f"Use {known}, a folder (local/./folder) or local/ORG/NAME.")
-    folder = _hub_cache() / ("models--" + repository.replace("/", "--"))
+    folder = hub_cache() / ("models--" + repository.replace("/", "--"))
     try:
         revision = (folder / "refs" / "main").read_text(encoding="utf-8").strip()
     except OSError:
@@ -159,7 +159,7 @@ def _in_hub_cache(name: str, repository: str) -> Place:
     return _checked(name, folder / "snapshots" / revision)
 
 
-def _hub_cache() -> Path:
+def hub_cache() -> Path:
     """The folder that huggingface_hub uses, by its documented environment variables."""
     if cache := os.environ.get("HF_HUB_CACHE"):
         return Path(cache).expanduser()

@@ -6,6 +6,7 @@ import functools
 import gc
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,4 +135,5 @@ class LocalChat:
         usage = self._priced(Usage(requests=1, input_tokens=len(job.ids), output_tokens=len(answer.ids)))
         # Not the seconds of its batch, which tell how the evaluation was queued and not what a user would wait.
         seconds = self.rates.seconds(usage)
-        return ChatResponse(answer.text, usage, seconds, answer.finish_reason, logprob=answer.logprob)
+        first = self.rates.seconds(replace(usage, output_tokens=0))
+        return ChatResponse(answer.text, usage, seconds, answer.finish_reason, (), answer.logprob, first)

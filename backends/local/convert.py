@@ -25,7 +25,7 @@ def converted(gguf: Path) -> Path:
     The folder's name holds the hash of the source. It appears whole, by one rename, so two processes may convert at
     once: the second keeps what the first has made.
     """
-    folder = cache_folder() / "models" / f"{gguf.stem}-{sha256_of(gguf)[:16]}-v{VERSION}"
+    folder = folder_of(gguf)
     if is_intact(folder):
         return folder
     make_folder(folder.parent)
@@ -43,6 +43,11 @@ def converted(gguf: Path) -> Path:
             "Set ADVISOR_CACHE to a folder with 2 GB of free space."
         ) from error
     return folder
+
+
+def folder_of(gguf: Path) -> Path:
+    """Where the file's model is kept once it was converted."""
+    return cache_folder() / "models" / f"{gguf.stem}-{sha256_of(gguf)[:16]}-v{VERSION}"
 
 
 def is_intact(folder: Path) -> bool:

@@ -91,16 +91,26 @@ def available(device: str) -> int:
 
 
 def check(model: Any, recipe: Recipe, free: int, *, tokens: int, answers: int, device: str) -> None:
-    """Raise InputError when training would not fit into so many free bytes, saying what would."""
+    """Raise InputError when training would not fit into so many free bytes, saying what would.
+
+    Args:
+        model: May lie on the meta device.
+        recipe: Its processes have a GPU each, or share the memory of the machine.
+        free: Bytes, on a GPU of the one that has least.
+        tokens: Padded tokens of the largest forward and backward pass of one process.
+        answers: Answer tokens in it.
+        device: `cpu` or `cuda`.
+    """
 
     def needed(recipe: Recipe) -> int:
-        return estimate(Shape.of(model, recipe), recipe, tokens=tokens, answers=answers, device=device)
+        one = estimate(Shape.of(model, recipe), recipe, tokens=tokens, answers=answers, device=device)
+        return one * (recipe.processes or 1) if device == "cpu" else one
 
     size = needed(recipe)
     if size <= free:
         return
-    what = f"training would take about {_gb(size)} GB of memory; {_gb(free)} GB are free."
-    changed: dict[str, str] = {}
+    what = f"training would take about {_gb(size)} GB of memory{_where(recipe, device)}; {_gb(free)} GB are free."
+    changed: dict[str, Any] = {}
     for change in _savings(recipe, device):
         changed |= change
         smaller = needed(_changed(recipe, changed))
@@ -110,9 +120,18 @@ def check(model: Any, recipe: Recipe, free: int, *, tokens: int, answers: int, d
     raise InputError(Problem("fine_tune recipe", what, "Shorten the samples, take a smaller model or free memory."))
 
 
-def _savings(recipe: Recipe, device: str) -> list[dict[str, str]]:
+def _where(recipe: Recipe, device: str) -> str:
+    """The part of the sentence that a training in several processes needs."""
+    if (recipe.processes or 1) == 1:
+        return ""
+    return " on each GPU" if device == "cuda" else f" in {recipe.processes} processes"
+
+
+def _savings(recipe: Recipe, device: str) -> list[dict[str, Any]]:
     """Changes of a recipe, one after another, that take less memory, the least harmful first."""
-    steps = []
+    steps: list[dict[str, Any]] = []
+    if device == "cpu" and (recipe.processes or 1) > 1:
+        steps.append({"processes": 1})
     if recipe.is_full:
         steps.append({"method": "lora"})
     if recipe.dtype == "float32":

@@ -10,6 +10,8 @@ from backends.errors import InputError, Problem, RequestError
 from backends.local.prompts import Prompts
 from backends.types import Message
 
+_TOLD = 5
+"""Problems of a split that are told one by one."""
 _POOL = 16
 """Batches are cut from pools of this many batches sorted by length: little padding, yet other company every epoch."""
 
@@ -26,7 +28,10 @@ class Example:
 def encode(
     prompts: Prompts, conversations: Sequence[Sequence[Message]], where: str, window: int | None
 ) -> list[Example]:
-    """Token ids by the model's template, exactly as it will be asked. Raises InputError with every problem."""
+    """Token ids by the model's template, exactly as it will be asked.
+
+    Raises InputError with the first problems, and how many more there are.
+    """
     examples: list[Example] = []
     problems: list[Problem] = []
     for i, conversation in enumerate(conversations):
@@ -35,8 +40,17 @@ def encode(
         except (RequestError, ValueError) as error:
             problems.append(Problem(f"{where}[{i}]", str(error), ""))
     if problems:
-        raise InputError(problems)
+        raise InputError(_few(problems, where))
     return examples
+
+
+def _few(problems: list[Problem], where: str) -> list[Problem]:
+    """As many as people read."""
+    more = len(problems) - _TOLD
+    if more <= 0:
+        return problems
+    what = f"{more} more conversations have such a problem, the last of them {problems[-1].where}."
+    return [*problems[:_TOLD], Problem(where, what, "Correct or remove them all.")]
 
 
 def _example(prompts: Prompts, conversation: Sequence[Message], window: int | None) -> Example:

@@ -15,12 +15,14 @@ import torch
 from backends import hardware
 from backends.errors import InputError, Problem
 from backends.local import estimate, frozen
-from backends.local.adapters import in_full, layer_list, with_adapter
+from backends.local.adapters import in_full, layer_list, take_up, with_adapter
+from backends.local.catalog import Place
 from backends.local.checkpoint import Standing
 from backends.local.examples import Example, by_tokens, encode
 from backends.local.files import write_text
 from backends.local.frozen import Frozen
 from backends.local.fused import fuse
+from backends.local.group import ALONE, Group
 from backends.local.loss import PART_TOKENS
 from backends.local.memory import keep_freed_memory
 from backends.local.opening import check_method, opened, sketch
@@ -46,27 +48,32 @@ class Fitted:
     trained_tokens: int
 
 
-def fit(work: Work, device: str, observe: TuneObserver | None, stop: threading.Event) -> Fitted:
-    """Train, and write the adapter in peft's format, or the whole model in transformers', into the job's folder."""
+def fit(work: Work, device: str, observe: TuneObserver | None, stop: threading.Event, group: Group = ALONE) -> Fitted:
+    """Train, and write the adapter in peft's format, or the whole model in transformers', into the job's folder.
+
+    In a group every process does this; the first alone writes.
+    """
     job = work.job
     dtype = work.recipe.dtype or ("bfloat16" if _has_bfloat16(device) else "float32")
     check_method(work.recipe, device)
-    plain, free = sketch(job.base, work.place), estimate.available(device)
+    plain, free = sketch(job.base, work.place), group.least(estimate.available(device))
     if device == "cpu":
         keep_freed_memory()
     # Twice: before the weights are read and, when the samples are known, before training.
     bare = work.recipe.filled(examples=1, hidden=1, dtype=dtype)
     estimate.check(plain, bare, free, tokens=0, answers=0, device=device)
-    model, prompts = opened(job.base, work.place, work.recipe, dtype, device)
+    place = Place(job.start) if job.start is not None and work.recipe.is_full else work.place
+    model, prompts = opened(job.base, place, work.recipe, dtype, device)
     config = model.config.get_text_config()
     examples, dev = _encoded(prompts, job, getattr(config, "max_position_embeddings", None))
     recipe = work.recipe.filled(examples=len(examples), hidden=config.hidden_size, dtype=dtype)
-    tokens, answers = _largest_pass(examples, recipe)
+    tokens, answers = _largest_pass(examples, recipe, group)
     estimate.check(plain, recipe, free, tokens=tokens, answers=answers, device=device)
     model.name_or_path = portable_base(job.base, work.place)
-    training = Training(model, recipe, examples, dev, job.seed, job.folder, work.key)
+    training = Training(model, recipe, examples, dev, job.seed, job.folder, work.key, start=job.start, group=group)
     standing = train(training, observe, stop)
-    _save(training.model, recipe, prompts, job.folder)
+    if group.leads:
+        _save(training.model, recipe, prompts, job.folder)
     return Fitted(standing, recipe, sum(len(example.ids) for example in examples) * standing.epoch)
 
 
@@ -75,6 +82,8 @@ def train(training: Training, observe: TuneObserver | None, stop: threading.Even
     model, recipe = training.model, training.recipe
     first = recipe.first_layer(len(layer_list(model)))
     training.model = in_full(model, recipe) if recipe.is_full else with_adapter(model, recipe, training.seed)
+    if training.start is not None and not recipe.is_full:
+        take_up(training.model, training.start)
     fused = not recipe.is_full and fuse(training.model)
     training.mixed = recipe.dtype == "bfloat16" and not fused
     try:
@@ -94,12 +103,13 @@ def _lower(training: Training, first: int) -> Frozen | None:
     memory = estimate.available("cpu") // _CACHE_SHARE
     examples = (*training.train, *training.dev)
     with precision(model, mixed=training.mixed), short_attention(model):
-        return Frozen.of(model, first, examples, folder=training.folder, memory=memory)
+        return Frozen.of(model, first, examples, folder=training.folder, memory=memory, group=training.group)
 
 
-def _largest_pass(examples: Sequence[Example], recipe: Recipe) -> tuple[int, int]:
-    """Padded tokens, and answer tokens, of the largest forward and backward pass."""
-    longest = sorted(examples, key=lambda example: len(example.ids))[-(recipe.batch_size or 1) :]
+def _largest_pass(examples: Sequence[Example], recipe: Recipe, group: Group) -> tuple[int, int]:
+    """Padded tokens, and answer tokens, of the largest forward and backward pass of a process."""
+    share = -(-(recipe.batch_size or 1) // group.size)
+    longest = sorted(examples, key=lambda example: len(example.ids))[-share:]
     parts = by_tokens(longest, PART_TOKENS)
     tokens = max(len(part) * len(part[-1].ids) for part in parts)
     return tokens, max(sum(example.answer for example in part) for part in parts)

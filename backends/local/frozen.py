@@ -18,6 +18,7 @@ from torch import nn
 
 from backends.local.adapters import layer_list
 from backends.local.examples import Example, by_tokens
+from backends.local.group import ALONE, Group
 from backends.local.loss import PART_TOKENS, padded
 from backends.local.memory import is_out_of_memory
 
@@ -37,9 +38,16 @@ class Frozen:
 
     @classmethod
     def of(
-        cls, model: Any, first: int, examples: Sequence[Example], *, folder: Path, memory: int | None = None
+        cls,
+        model: Any,
+        first: int,
+        examples: Sequence[Example],
+        *,
+        folder: Path,
+        memory: int | None = None,
+        group: Group = ALONE,
     ) -> Self | None:
-        """Compute them all.
+        """Compute them all, or this process's share of them.
 
         Args:
             model: With its adapter.
@@ -47,6 +55,7 @@ class Frozen:
             examples: Everything that will be asked.
             folder: Where a file is made when they take more than `memory`.
             memory: Bytes that they may take in memory; None for no limit.
+            group: Several processes share one file, since each epoch gives an example to another of them.
 
         Returns:
             None when this model's lower layers cannot be stepped over.
@@ -56,7 +65,7 @@ class Frozen:
         """
         layers = list(layer_list(model))
         few = sorted(examples, key=lambda example: len(example.ids))[:: max(1, len(examples) // _CHECKED)][:_CHECKED]
-        if not _can_step_over(model, layers, first, few):
+        if not group.least(_can_step_over(model, layers, first, few)):
             return None
         distinct = list({example.ids: example for example in examples}.values())
         starts, size = {}, 0
@@ -64,12 +73,13 @@ class Frozen:
             starts[example.ids] = size
             size += len(example.ids)
         width = model.config.get_text_config().hidden_size
-        states = _room((size, width), model.dtype, folder / FILE, memory)
-        for part in by_tokens(distinct, PART_TOKENS):
+        states = _room((size, width), model.dtype, folder / FILE, memory, group)
+        for part in group.share(by_tokens(distinct, PART_TOKENS)):
             entering = _entering(model, layers[first], part)
             for row, example in enumerate(part):
                 length = len(example.ids)
                 states[starts[example.ids] :][:length] = entering[row, :length].to(states.device)
+        group.wait()
         return cls(layers[:first], states, starts)
 
     @contextmanager
@@ -89,15 +99,22 @@ class _Reached(Exception):
     """Ends a forward pass at the first layer that learns."""
 
 
-def _room(shape: tuple[int, int], dtype: torch.dtype, path: Path, memory: int | None) -> torch.Tensor:
-    """An empty tensor, in memory or in a file that is mapped into it."""
+def _room(shape: tuple[int, int], dtype: torch.dtype, path: Path, memory: int | None, group: Group) -> torch.Tensor:
+    """An empty tensor, in memory or in a file that is mapped into that of all processes."""
     size = shape[0] * shape[1]
-    if memory is None or size * dtype.itemsize <= memory:
+    if group.size == 1 and (memory is None or size * dtype.itemsize <= memory):
         return torch.empty(shape, dtype=dtype)
-    with path.open("wb") as file:
-        # A mapped file that the disk cannot hold would kill the process when it is written to.
-        os.posix_fallocate(file.fileno(), 0, size * dtype.itemsize)
-    return torch.from_file(str(path), shared=True, size=size, dtype=dtype).view(shape)
+    if group.leads:
+        with path.open("wb") as file:
+            # A mapped file that the disk cannot hold would kill the process when it is written to.
+            os.posix_fallocate(file.fileno(), 0, size * dtype.itemsize)
+    group.wait()
+    states = torch.from_file(str(path), shared=True, size=size, dtype=dtype).view(shape)
+    group.wait()
+    if group.size > 1 and group.leads:
+        # All have it: the system keeps its content as long as one of them lives, however they end.
+        path.unlink()
+    return states
 
 
 @torch.no_grad()

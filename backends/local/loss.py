@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from backends.local.examples import Example, by_tokens
+from backends.local.group import ALONE, Group
 
 PART_TOKENS = 2048
 """Padded tokens of one forward and backward pass; a larger batch is summed over several, which bounds the memory."""
@@ -38,7 +39,8 @@ def summed_loss(model: Any, examples: Sequence[Example]) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def mean_loss(loss: Loss, examples: Sequence[Example]) -> float:
-    """Loss per answer token."""
-    total = sum(float(loss(part)) for part in by_tokens(examples, PART_TOKENS))
+def mean_loss(loss: Loss, examples: Sequence[Example], group: Group = ALONE) -> float:
+    """Loss per answer token, of which each process of the group computes its share."""
+    share = group.share(sorted(examples, key=lambda example: len(example.ids)))
+    total = group.total(sum(float(loss(part)) for part in by_tokens(share, PART_TOKENS)))
     return total / sum(example.answer for example in examples)

@@ -65,7 +65,7 @@ def _in_four_bits(name: str, place: Place) -> tuple[Any, Prompts]:
             folder,
             quantization_config=kind,
             dtype=torch.bfloat16,
-            device_map={"": 0},
+            device_map={"": torch.cuda.current_device()},
             local_files_only=True,
             use_safetensors=True,
         )

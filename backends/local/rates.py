@@ -53,10 +53,11 @@ class Rates:
         return None if usd_per_hour is None else self.seconds(usage) * usd_per_hour / 3600
 
 
-def rates_key(place: Place, dtype: str, device: str) -> str:
+def rates_key(place: Place, dtype: str, device: str, processes: int = 1) -> str:
     """Names machine, model and precision. A merged adapter computes what its base does, so it shares its rates."""
     machine = hardware.detect()
-    where = [machine.cpu, machine.cores] if device == "cpu" else [machine.gpu]
+    where: list[Any] = [machine.cpu, machine.cores] if device == "cpu" else [machine.gpu]
+    where += [processes] if processes > 1 else []
     return hash_of([where, content_hash(Place(place.path)), dtype, _METHOD])[:32]
 
 
@@ -88,6 +89,12 @@ def training_rate(key: str, name: str, tokens: int, seconds: float) -> float:
     write_text(path, json.dumps(record, indent=1), replace=False)
     known = read_json(path)
     return float(known["tokens_per_second"]) if isinstance(known, dict) else tokens / seconds
+
+
+def remembered_training_rate(key: str) -> float | None:
+    """Trained tokens a second, None before the first training of this model on this machine."""
+    known = read_json(cache_folder() / "rates" / f"{key}-train.json")
+    return float(known["tokens_per_second"]) if isinstance(known, dict) else None
 
 
 def measure(model: PreTrainedModel) -> Rates:

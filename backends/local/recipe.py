@@ -50,6 +50,9 @@ class Recipe:
     """Share of the steps in which the learning rate rises; then it falls along a cosine to zero."""
     dtype: str | None = None
     """`bfloat16` or `float32` for the frozen weights (for the products under `full`); what learns is float32."""
+    processes: int | None = None
+    """How many processes share every batch, each with the whole model: one for each GPU, by default all; on a CPU one
+    by default."""
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> Recipe:
@@ -71,6 +74,17 @@ class Recipe:
     def is_full(self) -> bool:
         """Whether the weights themselves are trained, without an adapter."""
         return self.method == "full"
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What decides which numbers are learnt and how they count: trainings of one shape can go on from each other.
+
+        A whole model can be trained on whatever its layers.
+        """
+        if self.is_full:
+            return {"method": "full"}
+        kind = {"method": "lora", "layers": self.layers, "targets": self.targets, "rank": self.rank}
+        return kind | {"alpha": self.alpha or self._alpha(), "rslora": self.rslora, "dora": self.dora}
 
     def first_layer(self, layers: int) -> int:
         """Index of the lowest layer that learns, in a model of so many; raises InputError when it has too few."""
@@ -178,4 +192,5 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "epochs": (_is_whole, "a whole number of at least 1"),
     "warmup": (lambda value: value == 0 or (_is_positive(value) and value < 1), "a share between 0 and 1"),
     "dtype": (lambda value: value in ("bfloat16", "float32"), "'bfloat16' or 'float32'"),
+    "processes": (_is_whole, "a whole number of at least 1"),
 }

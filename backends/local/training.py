@@ -28,6 +28,7 @@ from backends.local.adapters import trainable
 from backends.local.checkpoint import Standing, Tensors
 from backends.local.examples import Example, batches, by_tokens
 from backends.local.frozen import Frozen
+from backends.local.group import ALONE, Group
 from backends.local.loss import PART_TOKENS, mean_loss, summed_loss
 from backends.local.recipe import Recipe
 from backends.local.short_attention import short_attention
@@ -56,10 +57,14 @@ class Training:
     """Names the job; a checkpoint of another job is not continued."""
     mixed: bool = False
     """Whether float32 weights meet bfloat16 ones, so that autocast must choose the precision of products."""
+    start: Path | None = None
+    """Folder of a finished tuning whose weights come before the first step."""
     frozen: Frozen | None = None
     """What enters the first layer that learns, when it has been computed beforehand."""
     frozen_seconds: float = 0.0
     """How long that took."""
+    group: Group = ALONE
+    """The processes that run this training together, each with its share of every batch."""
 
     def run(self, observe: TuneObserver | None, stop: threading.Event) -> Standing:
         """Train to the end and leave the best epoch's parameters in the model."""
@@ -68,7 +73,7 @@ class Training:
         assert recipe.epochs is not None
         assert recipe.learning_rate is not None
         optimizer = torch.optim.AdamW(parameters.values(), lr=recipe.learning_rate, weight_decay=0.0, fused=True)
-        standing, best = self._resume(optimizer, parameters)
+        standing, best = self._resume(optimizer, parameters, observe)
         per_epoch = math.ceil(len(self.train) / recipe.batch_size)
         steps = per_epoch * recipe.epochs
         standing.seconds += self.frozen_seconds
@@ -90,7 +95,8 @@ class Training:
             standing.epoch = epoch + 1
             best = self._end_epoch(standing, best, parameters)
             standing.seconds = clock.seconds()
-            checkpoint.save(self.folder, self.key, standing, _state(parameters, optimizer) | {"best": best})
+            if self.group.leads:
+                checkpoint.save(self.folder, self.key, standing, _state(parameters, optimizer) | {"best": best})
         _restore(parameters, best)
         return standing
 
@@ -107,22 +113,29 @@ class Training:
         answers = sum(example.answer for example in batch)
         total = 0.0
         with self._dropping(step):
-            for part in by_tokens(batch, PART_TOKENS):
+            for part in by_tokens(self.group.share(batch), PART_TOKENS):
                 loss = self.loss(part) / answers
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.item()
-        if not math.isfinite(total):
-            raise InputError(
-                Problem(
-                    "fine_tune recipe.learning_rate",
-                    f"the training loss became {total} with {self.recipe.learning_rate}.",
-                    "Use a lower one, or dtype: float32.",
-                )
-            )
-        nn.utils.clip_grad_norm_(parameters.values(), _CLIP)
+        total = self.group.total(total)
+        self._check("training loss", total)
+        self.group.add_gradients(parameters.values())
+        # Before the step: a checkpoint must never hold what comes of such gradients.
+        self._check("gradient", float(nn.utils.clip_grad_norm_(parameters.values(), _CLIP)))
         optimizer.step()
         optimizer.zero_grad()
         return total
+
+    def _check(self, what: str, value: float) -> None:
+        """Raise InputError for a figure that is none."""
+        if not math.isfinite(value):
+            raise InputError(
+                Problem(
+                    "fine_tune recipe.learning_rate",
+                    f"the {what} became {value} with {self.recipe.learning_rate}.",
+                    "Use a lower one, or dtype: float32.",
+                )
+            )
 
     @contextmanager
     def _dropping(self, step: int) -> Iterator[None]:
@@ -133,7 +146,8 @@ class Training:
         layers = [module for name, module in self.model.named_modules() if ".lora_dropout." in name]
         device = self.model.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(random.Random(f"{self.seed}/dropout/{step}").getrandbits(63))
+            own = f"/{self.group.rank}" if self.group.rank else ""
+            torch.manual_seed(random.Random(f"{self.seed}/dropout/{step}{own}").getrandbits(63))
             for layer in layers:
                 layer.train()
             try:
@@ -145,15 +159,25 @@ class Training:
     def _end_epoch(self, standing: Standing, best: Tensors, parameters: Tensors) -> Tensors:
         """Measure on dev and return the parameters of the best epoch so far (the last one without dev)."""
         if self.dev:
-            loss = mean_loss(self.loss, self.dev)
+            loss = mean_loss(self.loss, self.dev, self.group)
+            self._check("loss on dev", loss)
             better = all(loss < former for _, former in standing.dev_losses)
             standing.dev_losses.append((standing.epoch, loss))
             if not better:
                 return best
         return {name: parameter.detach().clone() for name, parameter in parameters.items()}
 
-    def _resume(self, optimizer: torch.optim.Optimizer, parameters: Tensors) -> tuple[Standing, Tensors]:
-        found = checkpoint.load(self.folder, self.key)
+    def _resume(
+        self, optimizer: torch.optim.Optimizer, parameters: Tensors, observe: TuneObserver | None
+    ) -> tuple[Standing, Tensors]:
+        """From the last checkpoint; without one, or with a damaged one, from the start: the weights end up the same."""
+        found = None
+        try:
+            found = checkpoint.load(self.folder, self.key)
+        except checkpoint.Damaged as error:
+            if observe is not None:
+                told = f"the checkpoint in {self.folder} is damaged ({error}); the training begins again"
+                observe(TuneProgress(0, 1, None, None, told))
         if found is None or set(found[1].get("now", ())) != set(parameters):
             return Standing(), {}
         standing, parts = found

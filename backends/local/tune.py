@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,11 @@ from backends.local.catalog import PREFIX, Place, locate, require
 from backends.local.device import device, hourly_price
 from backends.local.files import hash_of, write_text
 from backends.local.identity import content_hash
+from backends.local.launch import fit_in_processes, in_processes
 from backends.local.rates import rates_key, training_rate
 from backends.local.recipe import Recipe
+from backends.local.start import check as check_start
+from backends.local.start import weights_hash
 from backends.local.tuned import FILE, read_tuned
 from backends.types import ChatRequest, Message, Parity, TunedModel, TuneJob, TuneObserver
 
@@ -32,7 +37,7 @@ class Work:
     base_content: str
     """Hash of the base model's weights, tokenizer and template."""
     key: str
-    """Hash of base content, data, recipe and seed."""
+    """Hash of base content, data, recipe, seed and of the weights that it starts from."""
 
     @property
     def name(self) -> str:
@@ -46,7 +51,7 @@ class LocalTuner:
 
     def __init__(self, *, usd_per_hour: float | None = None) -> None:
         self._device = device()
-        self._usd_per_hour = hourly_price(self._device, usd_per_hour)
+        self._usd_per_hour = usd_per_hour
         # Two trainings at once would only slow each other down.
         self._one_at_a_time = threading.Lock()
 
@@ -70,6 +75,12 @@ class LocalTuner:
 
         return await asyncio.to_thread(parity, base, model, requests)
 
+    def quote(self, job: TuneJob) -> None:
+        """Nothing leaves this machine."""
+
+    def left_running(self, job: TuneJob) -> None:
+        """A training that is cut off stops."""
+
     def _run(self, job: TuneJob, observe: TuneObserver | None, stop: threading.Event) -> TunedModel:
         recipe = Recipe.parse(job.recipe)
         _check_answers(job)
@@ -78,46 +89,62 @@ class LocalTuner:
         if place.adapter is not None:
             raise InputError(Problem(job.base, "is itself an adapter.", "Tune its base model."))
         content = content_hash(place)
+        if job.start is not None:
+            check_start(job.base, recipe, content, job.start)
         work = Work(job, recipe, place, content, _key(job, recipe, content))
         with self._one_at_a_time:
             return _finished(work) or self._train(work, observe, stop)
 
     def _train(self, work: Work, observe: TuneObserver | None, stop: threading.Event) -> TunedModel:
         from backends.local.fitting import fit
-        from backends.local.memory import is_out_of_memory
 
-        folder = work.job.folder
+        recipe = in_processes(work.recipe, len(work.job.train), self._device)
+        work, count = dataclasses.replace(work, recipe=recipe), recipe.processes or 1
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            fitted = fit(work, self._device, observe, stop)
-            seconds, tokens = fitted.standing.seconds, fitted.trained_tokens
-            key = rates_key(work.place, str(fitted.recipe.dtype), self._device)
-            rate = training_rate(key, work.job.base, tokens, seconds)
-            tuned = TunedModel(
-                name=work.name,
-                folder=folder,
-                trained_tokens=tokens,
-                seconds=seconds,
-                cost_usd=None if self._usd_per_hour is None else tokens / rate * self._usd_per_hour / 3600,
-                losses=tuple(fitted.standing.losses),
-                dev_losses=tuple(fitted.standing.dev_losses),
-                recipe=asdict(fitted.recipe),
-            )
-            _finish(work, tuned)
-        except OSError as error:
-            raise BackendUnavailable(
-                f"cannot write to {str(folder)!r}: {error}. The last checkpoint is intact; free space and run it again."
-            ) from error
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise BackendUnavailable(
-                f"not enough memory to tune {work.job.base}: {error}. Shorten the samples, lower the rank or take a "
-                "smaller model; finished epochs are kept."
-            ) from error
+            with told_clearly(work):
+                work.job.folder.mkdir(parents=True, exist_ok=True)
+                fitted = (fit if count == 1 else fit_in_processes)(work, self._device, observe, stop)
+                seconds, tokens = fitted.standing.seconds, fitted.trained_tokens
+                key = rates_key(work.place, str(fitted.recipe.dtype), self._device, count)
+                rate = training_rate(key, work.job.base, tokens, seconds)
+                usd_per_hour = hourly_price(self._device, self._usd_per_hour, gpus=count)
+                tuned = TunedModel(
+                    name=work.name,
+                    folder=work.job.folder,
+                    trained_tokens=tokens,
+                    seconds=seconds,
+                    cost_usd=None if usd_per_hour is None else tokens / rate * usd_per_hour / 3600,
+                    losses=tuple(fitted.standing.losses),
+                    dev_losses=tuple(fitted.standing.dev_losses),
+                    recipe=asdict(fitted.recipe),
+                )
+                _finish(work, tuned)
         finally:
             gc.collect()
         return tuned
+
+
+@contextmanager
+def told_clearly(work: Work) -> Iterator[None]:
+    """Inside, a full disk and too little memory become errors that say what to do."""
+    from safetensors import SafetensorError
+
+    from backends.local.memory import is_out_of_memory
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise BackendUnavailable(
+            f"cannot write to {str(work.job.folder)!r}: {error}. The last checkpoint is intact; free space and run it "
+            "again."
+        ) from error
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise BackendUnavailable(
+            f"not enough memory to tune {work.job.base}: {error}. Shorten the samples, lower the rank or take a "
+            "smaller model; finished epochs are kept."
+        ) from error
 
 
 def _check_answers(job: TuneJob) -> None:
@@ -132,12 +159,15 @@ def _check_answers(job: TuneJob) -> None:
 
 
 def _key(job: TuneJob, recipe: Recipe, base_content: str) -> str:
-    """The same on every machine: automatic choices enter as automatic."""
+    """The same on every machine: automatic choices enter as automatic, and how many processes work does not enter."""
 
     def plain(conversations: tuple[tuple[Message, ...], ...]) -> list[list[list[str]]]:
         return [[[message.role, message.content] for message in conversation] for conversation in conversations]
 
-    return hash_of([base_content, plain(job.train), plain(job.dev), asdict(recipe), job.seed])
+    # Only where there is one: trainings that were done before jobs could have a start keep their names.
+    start = [] if job.start is None else [weights_hash(job.start)]
+    chosen = {name: value for name, value in asdict(recipe).items() if name != "processes"}
+    return hash_of([base_content, plain(job.train), plain(job.dev), chosen, job.seed, *start])
 
 
 def _finished(work: Work) -> TunedModel | None:
@@ -160,6 +190,8 @@ def _finish(work: Work, tuned: TunedModel) -> None:
     folder = work.job.folder
     record: dict[str, Any] = {k: v for k, v in asdict(tuned).items() if k not in {"folder", "cached"}}
     record |= {"key": work.key, "base": work.job.base, "base_content": work.base_content, "seed": work.job.seed}
+    if work.job.start is not None:
+        record["start"] = (read_tuned(work.job.start) or {}).get("name")
     write_text(folder / FILE, json.dumps(record, indent=1))
     from backends.local.checkpoint import FILE as CHECKPOINT
 
