@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from backends.errors import RequestError
-from backends.types import ChatModel, ChatRequest, ChatResponse, Embedder, Embeddings, ToolCall, Usage, request_key
+from backends.errors import InputError, RequestError
+from backends.types import ChatModel, ChatRequest, ChatResponse, Embedder, Embeddings, ToolCall, Usage, answer_key
 from evals.budget import Budget
 from evals.store import Store, StoredEmbedding
 from evals.trial import whole_characters
@@ -31,38 +31,63 @@ class _Account:
         self._store = store
         self._run_id = run_id
         self._budget = budget
+        self._bill: Callable[[Usage], float | None] | None = getattr(model, "bill", None)
+        """What is billed for a usage, where that is not its price: batches cost less than production does."""
+        self._goes_on = bool(getattr(model, "outlives", False))
+        """Whether calls go on when this process is gone, so that the next one meets them again."""
 
     async def pay(
         self,
-        worst_usd: float | None,
+        worst: Usage,
         call: Callable[[], Awaitable[_Answered]],
         keep: Callable[[_Answered, float], None],
+        name: str,
     ) -> _Answered:
         """Call within the budget; `keep` stores the answer and the dollars that left the house for it.
 
+        Args:
+            worst: What the call can use at most.
+            call: Makes it.
+            keep: Stores its answer.
+            name: Names the call, the same in every sitting.
+
         Raises what the call raises, and BudgetError.
         """
-        reserved = await self._budget.reserve(worst_usd, self._model.name) if self._model.billed else 0.0
+        name = name if self._goes_on else ""
+        price_usd = self._model.price(worst) if self._model.billed else 0.0
+        worst_usd = self._bill(worst) if self._bill is not None and self._model.billed else price_usd
+        reserved = await self._budget.reserve(worst_usd, self._model.name, name) if self._model.billed else 0.0
         # A call that was cut off may have been billed in full; one that failed knows what it cost.
-        billed = worst_usd or 0.0
+        billed: float | None = worst_usd or 0.0
         try:
             answer = await call()
-        except RequestError as error:
-            billed = self._billed(error.usage)
-            self._lose(error.usage, billed)
+        except (RequestError, InputError) as error:
+            usage = error.usage if isinstance(error, RequestError) else Usage()
+            billed = self._billed(usage)
+            self._lose(usage, billed)
             raise
         except BaseException:
-            self._lose(Usage(cost_usd=worst_usd), billed)
+            if name:
+                billed = None
+            else:
+                self._lose(Usage(cost_usd=price_usd), worst_usd or 0.0)
             raise
         else:
             billed = self._billed(answer.usage)
             keep(answer, billed)
         finally:
-            await self._budget.settle(reserved, billed)
+            if billed is None:
+                await self._budget.leave(reserved, name)
+            else:
+                await self._budget.settle(reserved, billed, name)
         return answer
 
     def _billed(self, usage: Usage) -> float:
-        return (usage.cost_usd or 0.0) if self._model.billed else 0.0
+        if not self._model.billed or not usage.cost_usd:
+            return 0.0
+        price, bill = (self._model.price(usage), self._bill(usage)) if self._bill is not None else (None, None)
+        # A cost may hold more than the price of the usage tells: prompt tokens that were written into a cache.
+        return usage.cost_usd * bill / price if price and bill is not None else usage.cost_usd
 
     def _lose(self, usage: Usage, billed_usd: float) -> None:
         if usage != Usage():
@@ -95,9 +120,19 @@ class CachedChat:
         return self._chat.billed
 
     @property
+    def outlives(self) -> bool:
+        """Whether requests to the model behind go on when this process is gone."""
+        return bool(getattr(self._chat, "outlives", False))
+
+    @property
     def native_tools(self) -> bool:
         """Whether the model behind takes tools."""
         return self._chat.native_tools
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the model behind says that a reader of the figures should know."""
+        return tuple(getattr(self._chat, "notes", ()))
 
     def price(self, usage: Usage) -> float | None:
         """The price of the model behind."""
@@ -109,7 +144,8 @@ class CachedChat:
 
     async def complete(self, request: ChatRequest) -> ChatResponse:
         """Answer from the store, from an equal request in flight, or from the model."""
-        key = request_key(self._chat.fingerprint, request)
+        text = request.as_json()
+        key = answer_key(self._chat.fingerprint, text)
         stored = self._store.response(key)
         if stored is not None:
             # Today's price of the tokens that were measured then.
@@ -120,7 +156,7 @@ class CachedChat:
         future = asyncio.get_running_loop().create_future()
         self._in_flight[key] = future
         try:
-            response = await self._ask(key, request)
+            response = await self._ask(key, text, request)
         except BaseException as error:
             future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
             future.exception()  # mark as seen: there may be no second waiter
@@ -131,13 +167,13 @@ class CachedChat:
         finally:
             del self._in_flight[key]
 
-    async def _ask(self, key: str, request: ChatRequest) -> ChatResponse:
-        worst_usd = self._chat.price(self._chat.worst_case(request)) if self._chat.billed else 0.0
+    async def _ask(self, key: str, text: str, request: ChatRequest) -> ChatResponse:
+        worst = self._chat.worst_case(request) if self._chat.billed else Usage()
 
         def keep(response: ChatResponse, billed_usd: float) -> None:
-            self._store.add_response(self._run_id, key, self.name, request.as_json(), response, billed_usd)
+            self._store.add_response(self._run_id, key, self.name, text, response, billed_usd)
 
-        return await self._account.pay(worst_usd, lambda: self._answer(request), keep)
+        return await self._account.pay(worst, lambda: self._answer(request), keep, key)
 
     async def _answer(self, request: ChatRequest) -> ChatResponse:
         """The model's answer in whole characters: half of one could be neither stored nor sent on."""
@@ -201,7 +237,7 @@ class CachedEmbedder:
 
     async def _ask(self, texts: Sequence[str]) -> dict[str, StoredEmbedding]:
         """The texts with their vectors, which are remembered from now on."""
-        worst_usd = self._embedder.price(self._embedder.worst_case(texts)) if self._embedder.billed else 0.0
+        worst = self._embedder.worst_case(texts) if self._embedder.billed else Usage()
         asked: dict[str, StoredEmbedding] = {}
 
         def keep(fresh: Embeddings, billed_usd: float) -> None:
@@ -209,7 +245,8 @@ class CachedEmbedder:
             for text, computed in asked.items():
                 self._store.add_embedding(self._run_id, self._key(text), computed, billed_usd / len(texts))
 
-        await self._account.pay(worst_usd, lambda: self._embedder.embed(texts), keep)
+        name = self._key("\n".join(self._key(text) for text in texts))
+        await self._account.pay(worst, lambda: self._embedder.embed(texts), keep, name)
         return asked
 
     def _shares(self, texts: Sequence[str], fresh: Embeddings) -> dict[str, StoredEmbedding]:

@@ -61,12 +61,16 @@ class Columns:
         return self.named.get(role, role)
 
 
-def to_samples(table: Table, columns: Columns, split: str) -> tuple[list[Placed], list[Problem]]:
+def to_samples(
+    table: Table, columns: Columns, split: str, *, labelled: bool = True
+) -> tuple[list[Placed], list[Problem]]:
     """Samples of the rows of a table, and what is wrong with the rows that are none.
 
     Rows without an id get one from the split's name and their line. Fields that play no part become metadata.
+    Without `labelled`, targets are not asked for and not read: every target is empty.
     """
-    missing = _missing_columns(table, columns)
+    needed = ("input", "target") if labelled else ("input",)
+    missing = _missing_columns(table, columns, needed)
     if missing:
         return [], missing
     placed: list[Placed] = []
@@ -74,9 +78,7 @@ def to_samples(table: Table, columns: Columns, split: str) -> tuple[list[Placed]
     for row in table.rows:
         place = f"{table.where}:{row.line}"
         texts = {role: as_text(row.fields.get(columns.of(role))) for role in ROLES}
-        wrong = [
-            _empty(place, role, columns.of(role)) for role in ("input", "target") if not (texts[role] or "").strip()
-        ]
+        wrong = [_empty(place, role, columns.of(role)) for role in needed if not (texts[role] or "").strip()]
         if wrong:
             problems.extend(wrong)
             continue
@@ -84,7 +86,7 @@ def to_samples(table: Table, columns: Columns, split: str) -> tuple[list[Placed]
         sample = Sample(
             id=(texts["id"] or "").strip() or f"{split}-{row.line}",
             input=texts["input"] or "",
-            target=texts["target"] or "",
+            target=(texts["target"] or "") if labelled else "",
             metadata={name: value for name, value in row.fields.items() if name not in used},
             group=(texts["group"] or "").strip() or None,
         )
@@ -120,12 +122,15 @@ def _empty(place: str, role: str, column: str) -> Problem:
     return Problem(place, f"the {name} is missing or empty.", "Fill it in or remove the row.")
 
 
-def _missing_columns(table: Table, columns: Columns) -> list[Problem]:
-    """Fields that no row of the file has: told once for the file, not once a row."""
+def _missing_columns(table: Table, columns: Columns, needed: Sequence[str]) -> list[Problem]:
+    """Fields that no row of the file has: told once for the file, not once a row.
+
+    Besides the `needed` ones, those that the scenario names, where the rows are labelled like the rest of its data.
+    """
     if not table.rows:
         return []
     found = {name: None for row in table.rows for name in row.fields}
-    wanted = [role for role in ROLES if role in ("input", "target") or role in columns.named]
+    wanted = [role for role in ROLES if role in needed or (role in columns.named and "target" in needed)]
     return [
         _missing_column(table.where, role, columns.of(role), list(found))
         for role in wanted

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 
 from backends.errors import Problem
 from evals.data import Placed, as_text, capped
-from evals.task import Split
+from evals.task import Sample, Split
 
 _MARK = re.compile(r"(?![-.,]\d)[^\w\s]|_")
 _CONTEXT = ("choices", "context", "documents", "tools")
@@ -38,6 +40,12 @@ def question(placed: Placed) -> Question:
     """What makes two samples the same question."""
     context = (as_text(placed.sample.metadata.get(name)) or "" for name in _CONTEXT)
     return (normalise_input(placed.sample.input), *context)
+
+
+def question_key(sample: Sample) -> str:
+    """A short hash of what makes two samples the same question, for keeping."""
+    content = json.dumps(question(Placed(sample, "")), ensure_ascii=False)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def split_problems(splits: Splits) -> list[Problem]:
@@ -97,6 +105,35 @@ def _cut_groups(splits: Splits) -> Iterator[Problem]:
                 told.add((group, split))
                 what = f"group {group!r} is in {split} here and in {home} at {before}."
                 yield Problem(placed.place, what, "Keep a group within one split.")
+
+
+def unseen(inputs: Sequence[Placed], splits: Splits) -> tuple[list[Placed], dict[str, int]]:
+    """Inputs that no split holds, each once; and how many were left out, by the split that has them or `repeated`.
+
+    An input that comes without context is the same as one of equal words with any context. Inputs of a group that dev
+    or test holds are left out as well.
+    """
+    held = {split: _held(splits.get(split, ())) for split in ("test", "dev", "train")}
+    groups = {split: {one.sample.group for one in splits.get(split, ())} - {None} for split in ("test", "dev")}
+    kept: dict[Question, Placed] = {}
+    left_out: dict[str, int] = {}
+    for placed in inputs:
+        asked = question(placed)
+        words = asked if any(asked[1:]) else asked[:1]
+        reason = next((split for split, seen in held.items() if words in seen), None) or next(
+            (split for split, names in groups.items() if placed.sample.group in names), None
+        )
+        if reason is None and kept.setdefault(asked, placed) is not placed:
+            reason = "repeated"
+        if reason is not None:
+            left_out[reason] = left_out.get(reason, 0) + 1
+    return list(kept.values()), left_out
+
+
+def _held(part: Sequence[Placed]) -> set[Question]:
+    """The questions of a split, and their words alone."""
+    asked = [question(placed) for placed in part]
+    return {*asked, *(words[:1] for words in asked)}
 
 
 def label_problems(splits: Splits, labels: Sequence[str]) -> list[Problem]:

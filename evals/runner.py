@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from backends.errors import AdvisorError, RequestError
+from backends.errors import AdvisorError, BudgetError, RequestError
 from backends.meter import Helpers, Meter
 from backends.types import ChatModel, ChatRequest, Usage
 from evals.scorers.base import AnyScorer, ModelScorer
@@ -70,17 +70,29 @@ class Runner:
             self._known[key] = {trial.sample_id: trial for trial in stored}
         known = self._known[key]
         waiting = iter([sample for sample in samples if sample.id not in known])
+        stopped: list[BudgetError] = []
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self._concurrency, len(samples))):
-                    group.create_task(self._worker(work, waiting, known))
+                    group.create_task(self._worker(work, waiting, known, stopped))
         except BaseExceptionGroup as problems:
-            raise _first(problems) from problems
+            raise first_problem(problems) from problems
+        if stopped:
+            raise stopped[0]
         return [known[sample.id] for sample in samples]
 
-    async def _worker(self, work: Work, waiting: Iterator[Sample], known: dict[str, Trial]) -> None:
+    async def _worker(
+        self, work: Work, waiting: Iterator[Sample], known: dict[str, Trial], stopped: list[BudgetError]
+    ) -> None:
         for sample in waiting:
-            trial = await self._trial(work, sample)
+            if stopped:
+                return
+            try:
+                trial = await self._trial(work, sample)
+            except BudgetError as error:
+                # What others have under way is paid for: it ends, so that nobody pays for it again.
+                stopped.append(error)
+                return
             self._store.add_trial(self._run_id, trial)
             known[sample.id] = trial
             self._observe(trial)
@@ -119,10 +131,11 @@ class Runner:
             variant=work.variant,
             steps=tuple(meter.steps),
             scoring=Usage() if judging is None else judging.usage,
+            first_token_seconds=meter.first_token_seconds,
         )
 
 
-def _first(problems: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_problem(problems: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first problem that was raised; workers that were cancelled because of it raise none."""
     first = problems.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+    return first_problem(first) if isinstance(first, BaseExceptionGroup) else first

@@ -18,49 +18,12 @@ import numpy as np
 from backends.errors import InputError, Problem, WorkspaceError
 from backends.meter import Step
 from backends.types import ChatResponse, FinishReason, FloatArray, ToolCall, Usage
+from evals.tables import CHANGES, VERSION
 from evals.task import Split
 from evals.trial import Score, Trial
 
-RunKind = Literal["run", "compare", "tune", "gate"]
+RunKind = Literal["run", "compare", "tune", "gate", "probe"]
 RunStatus = Literal["running", "done", "interrupted", "failed"]
-
-_VERSION = 2
-_SCHEMA = """
-CREATE TABLE runs (
-    id TEXT PRIMARY KEY, created TEXT NOT NULL, kind TEXT NOT NULL, scenario TEXT NOT NULL,
-    scenario_file TEXT NOT NULL, scenario_hash TEXT NOT NULL, options TEXT NOT NULL, status TEXT NOT NULL,
-    verdict TEXT, pick TEXT, seconds REAL NOT NULL DEFAULT 0) STRICT;
-CREATE TABLE trials (
-    run_id TEXT NOT NULL REFERENCES runs(id), candidate TEXT NOT NULL, variant TEXT NOT NULL, split TEXT NOT NULL,
-    sample_id TEXT NOT NULL, output TEXT, score REAL, reason TEXT, error TEXT, usage TEXT NOT NULL,
-    seconds REAL NOT NULL, cached_requests INTEGER NOT NULL, response_keys TEXT NOT NULL,
-    created TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), steps TEXT, scoring TEXT,
-    PRIMARY KEY (run_id, candidate, variant, split, sample_id)) STRICT, WITHOUT ROWID;
-CREATE TABLE fits (
-    run_id TEXT NOT NULL REFERENCES runs(id), candidate TEXT NOT NULL, record TEXT NOT NULL,
-    PRIMARY KEY (run_id, candidate)) STRICT, WITHOUT ROWID;
-CREATE TABLE responses (
-    key TEXT PRIMARY KEY, model TEXT NOT NULL, request TEXT NOT NULL, text TEXT NOT NULL, finish_reason TEXT NOT NULL,
-    usage TEXT NOT NULL, seconds REAL NOT NULL, billed_usd REAL NOT NULL, run_id TEXT NOT NULL,
-    created TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), tool_calls TEXT, logprob REAL)
-    STRICT, WITHOUT ROWID;
-CREATE TABLE embeddings (
-    key TEXT PRIMARY KEY, vector BLOB NOT NULL, usage TEXT NOT NULL, seconds REAL NOT NULL, run_id TEXT NOT NULL,
-    billed_usd REAL NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID;
-CREATE TABLE losses (run_id TEXT NOT NULL, model TEXT NOT NULL, usage TEXT NOT NULL, billed_usd REAL NOT NULL,
-    created TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) STRICT;
-"""
-
-_SINCE_1 = """
-ALTER TABLE trials ADD COLUMN steps TEXT;
-ALTER TABLE trials ADD COLUMN scoring TEXT;
-ALTER TABLE responses ADD COLUMN tool_calls TEXT;
-ALTER TABLE responses ADD COLUMN logprob REAL;
-ALTER TABLE embeddings ADD COLUMN billed_usd REAL NOT NULL DEFAULT 0;
-CREATE TABLE losses (run_id TEXT NOT NULL, model TEXT NOT NULL, usage TEXT NOT NULL, billed_usd REAL NOT NULL,
-    created TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) STRICT;
-"""
-"""What a file of format 1 lacks."""
 
 _TRAINING = "training: "
 """Beginning of the key under which a training is kept beside the fits."""
@@ -132,16 +95,16 @@ class Store:
         # NORMAL survives a killed process; only a power cut can lose the last commits.
         self._execute("PRAGMA synchronous = NORMAL")
         (version,) = self._execute("PRAGMA user_version").fetchone()
-        changes = {0: _SCHEMA, 1: _SINCE_1, _VERSION: ""}.get(version)
+        changes = CHANGES.get(version)
         if changes:
             self._execute("BEGIN IMMEDIATE")
             for statement in changes.split(";"):
                 self._execute(statement)
-            self._execute(f"PRAGMA user_version = {_VERSION}")
+            self._execute(f"PRAGMA user_version = {VERSION}")
             self._execute("COMMIT")
         elif changes is None:
             raise WorkspaceError(
-                f"{self.path}: written by another version of advisor (format {version}, this one reads {_VERSION}). "
+                f"{self.path}: written by another version of advisor (format {version}, this one reads {VERSION}). "
                 "Choose another folder with --workspace."
             )
 
@@ -200,8 +163,8 @@ class Store:
         score = trial.score
         self._execute(
             "INSERT INTO trials (run_id, candidate, variant, split, sample_id, output, score, reason, error, usage,"
-            " seconds, cached_requests, response_keys, steps, scoring)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " seconds, cached_requests, response_keys, steps, scoring, first_token_seconds)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 run_id,
                 trial.candidate,
@@ -218,6 +181,7 @@ class Store:
                 json.dumps(trial.response_keys),
                 _pack_steps(trial.steps),
                 None if trial.scoring == Usage() else _pack_usage(trial.scoring),
+                trial.first_token_seconds,
             ),
         )
 
@@ -230,7 +194,7 @@ class Store:
         where = "".join(f" AND {column} = ?" for column in narrowed)
         rows = self._execute(
             "SELECT candidate, split, sample_id, output, score, reason, error, usage, seconds, cached_requests,"
-            " response_keys, variant, steps, scoring FROM trials"
+            " response_keys, variant, steps, scoring, first_token_seconds FROM trials"
             f" WHERE run_id = ?{where} ORDER BY candidate, split, sample_id",
             (run_id, *narrowed.values()),
         )
@@ -242,20 +206,32 @@ class Store:
             "INSERT OR REPLACE INTO fits VALUES (?, ?, ?)", (run_id, candidate, json.dumps(record, sort_keys=True))
         )
 
-    def add_training(self, run_id: str, model: str, cost_usd: float | None) -> None:
-        """Record that a run trained a model; one that was found trained is not recorded."""
-        self.add_fit(run_id, f"{_TRAINING}{model}", {"cost_usd": cost_usd})
+    def add_training(self, run_id: str, model: str, cost_usd: float | None, billed_usd: float = 0.0) -> None:
+        """Record that a run trained a model, and what left the house for it; one that was found trained is not."""
+        self.add_fit(run_id, f"{_TRAINING}{model}", {"cost_usd": cost_usd, "billed_usd": billed_usd})
+
+    def add_failed_training(self, run_id: str, model: str, usage: Usage, billed_usd: float) -> None:
+        """Record what a training that failed cost; several of one model are kept apart."""
+        failed = sum(name.startswith(f"{model} failed") for name in self._trainings(run_id))
+        self.add_training(run_id, f"{model} failed {failed + 1}", usage.cost_usd, billed_usd)
 
     def trained_usd(self, run_id: str) -> float | None:
         """What all trainings of a run cost; None when one of them is unknown."""
+        costs = (Usage(cost_usd=record["cost_usd"]) for record in self._trainings(run_id).values())
+        return sum(costs, Usage()).cost_usd
+
+    def trained_billed_usd(self, run_id: str) -> float:
+        """Dollars that left the house for trainings of this run."""
+        # Trainings that were recorded by earlier versions were all on this machine.
+        return float(sum(record.get("billed_usd", 0.0) for record in self._trainings(run_id).values()))
+
+    def _trainings(self, run_id: str) -> dict[str, dict[str, Any]]:
+        """Name -> record of every training of a run."""
         rows = self._execute(
-            "SELECT record FROM fits WHERE run_id = ? AND substr(candidate, 1, ?) = ? ORDER BY candidate",
+            "SELECT candidate, record FROM fits WHERE run_id = ? AND substr(candidate, 1, ?) = ? ORDER BY candidate",
             (run_id, len(_TRAINING), _TRAINING),
         )
-        total = Usage()
-        for (record,) in rows:
-            total += Usage(cost_usd=json.loads(record)["cost_usd"])
-        return total.cost_usd
+        return {name.removeprefix(_TRAINING): json.loads(record) for name, record in rows}
 
     def fit(self, run_id: str, candidate: str) -> dict[str, Any] | None:
         """What fitting this candidate gave, or None when it was not fitted yet."""
@@ -272,7 +248,7 @@ class Store:
         """Remember an answer; `billed_usd` is what left the house for it."""
         self._execute(
             "INSERT OR IGNORE INTO responses (key, model, request, text, finish_reason, usage, seconds, billed_usd,"
-            " run_id, tool_calls, logprob) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " run_id, tool_calls, logprob, first_token_seconds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 key,
                 model,
@@ -285,20 +261,23 @@ class Store:
                 run_id,
                 json.dumps([[c.name, c.arguments, c.id] for c in response.tool_calls]) if response.tool_calls else None,
                 response.logprob,
+                response.first_token_seconds,
             ),
         )
 
     def response(self, key: str) -> ChatResponse | None:
         """A remembered answer, marked as cached, or None."""
         row = self._execute(
-            "SELECT text, usage, seconds, finish_reason, tool_calls, logprob FROM responses WHERE key = ?", (key,)
+            "SELECT text, usage, seconds, finish_reason, tool_calls, logprob, first_token_seconds FROM responses"
+            " WHERE key = ?",
+            (key,),
         ).fetchone()
         if row is None:
             return None
-        text, usage, seconds, finish, calls, logprob = row
+        text, usage, seconds, finish, calls, logprob, first = row
         assert finish in get_args(FinishReason)
         made = tuple(ToolCall(*call) for call in json.loads(calls or "[]"))
-        return ChatResponse(text, _unpack_usage(usage), seconds, finish, made, logprob, cached=True)
+        return ChatResponse(text, _unpack_usage(usage), seconds, finish, made, logprob, first, cached=True)
 
     def request(self, key: str) -> str | None:
         """The request behind a remembered answer, as canonical JSON."""
@@ -306,24 +285,24 @@ class Store:
         return None if row is None else str(row[0])
 
     def asked(self, run_id: str) -> Usage:
-        """What answers and embeddings first asked in this run took together, priced as when they were asked."""
+        """What answers and embeddings first asked in this run took together, as billed or as priced when asked."""
         rows = self._execute(
-            "SELECT usage FROM (SELECT key, usage FROM responses WHERE run_id = ?1 UNION ALL"
-            " SELECT key, usage FROM embeddings WHERE run_id = ?1 UNION ALL"
-            " SELECT model, usage FROM losses WHERE run_id = ?1) ORDER BY key, usage",
+            "SELECT usage, billed_usd FROM (SELECT key, usage, billed_usd FROM responses WHERE run_id = ?1 UNION ALL"
+            " SELECT key, usage, billed_usd FROM embeddings WHERE run_id = ?1 UNION ALL"
+            " SELECT model, usage, billed_usd FROM losses WHERE run_id = ?1) ORDER BY key, usage",
             (run_id,),
         )
-        return sum((_unpack_usage(row[0]) for row in rows), Usage())
+        return sum((_as_billed(_unpack_usage(usage), billed_usd) for usage, billed_usd in rows), Usage())
 
     def billed_usd(self, run_id: str) -> float:
-        """Dollars that left the house for what was first asked in this run, calls that gave nothing included."""
+        """Dollars that left the house in this run: for what was first asked, for nothing, and for trainings."""
         rows = self._execute(
             "SELECT coalesce(sum(billed_usd), 0) FROM responses WHERE run_id = ?1 UNION ALL"
             " SELECT coalesce(sum(billed_usd), 0) FROM embeddings WHERE run_id = ?1 UNION ALL"
             " SELECT coalesce(sum(billed_usd), 0) FROM losses WHERE run_id = ?1",
             (run_id,),
         )
-        return float(sum(total for (total,) in rows))
+        return float(sum(total for (total,) in rows)) + self.trained_billed_usd(run_id)
 
     def add_loss(self, run_id: str, model: str, usage: Usage, billed_usd: float) -> None:
         """Remember dollars that left the house, or may have, for a call that gave no answer."""
@@ -331,6 +310,26 @@ class Store:
             "INSERT INTO losses (run_id, model, usage, billed_usd) VALUES (?, ?, ?, ?)",
             (run_id, model, _pack_usage(usage), billed_usd),
         )
+
+    def unsettled(self, run_id: str) -> dict[str, float]:
+        """Dollars that calls of a run may have cost without anybody knowing, by what `set_unsettled` called them."""
+        return dict(self._execute("SELECT call, usd FROM unsettled WHERE run_id = ? ORDER BY call", (run_id,)))
+
+    def set_unsettled(self, run_id: str, call: str, usd: float) -> None:
+        """Remember such dollars under a name of theirs; 0 forgets them."""
+        if usd:
+            self._execute("INSERT OR REPLACE INTO unsettled VALUES (?, ?, ?)", (run_id, call, usd))
+        else:
+            self._execute("DELETE FROM unsettled WHERE run_id = ? AND call = ?", (run_id, call))
+
+    def forfeit(self, run_id: str, call: str, into: str) -> None:
+        """Add what is remembered under one name to another, and forget the first."""
+        moved = self.unsettled(run_id).get(call)
+        if moved is not None:
+            self._execute("BEGIN IMMEDIATE")
+            self.set_unsettled(run_id, into, moved + self.unsettled(run_id).get(into, 0.0))
+            self.set_unsettled(run_id, call, 0.0)
+            self._execute("COMMIT")
 
     def add_embedding(self, run_id: str, key: str, embedding: StoredEmbedding, billed_usd: float = 0.0) -> None:
         """Remember a vector; `billed_usd` is what left the house for it."""
@@ -358,6 +357,11 @@ def _pack_usage(usage: Usage) -> str:
     return json.dumps([usage.requests, usage.input_tokens, usage.cached_tokens, usage.output_tokens, usage.cost_usd])
 
 
+def _as_billed(usage: Usage, billed_usd: float) -> Usage:
+    """The usage at what left the house for it, which is less than its price in batches; other models are priced."""
+    return replace(usage, cost_usd=billed_usd) if billed_usd and usage.cost_usd is not None else usage
+
+
 def _unpack_usage(text: str) -> Usage:
     return Usage(*json.loads(text))
 
@@ -379,7 +383,7 @@ def _run(row: tuple[Any, ...]) -> RunRow:
 
 def _trial(row: tuple[Any, ...]) -> Trial:
     candidate, split, sample_id, output, score, reason, error, usage, seconds, cached, keys, variant, *rest = row
-    steps, scoring = rest
+    steps, scoring, first_token_seconds = rest
     assert split in get_args(Split)
     return Trial(
         candidate=candidate,
@@ -395,4 +399,5 @@ def _trial(row: tuple[Any, ...]) -> Trial:
         variant=variant,
         steps=_unpack_steps(steps),
         scoring=Usage() if scoring is None else _unpack_usage(scoring),
+        first_token_seconds=first_token_seconds,
     )

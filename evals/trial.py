@@ -15,7 +15,11 @@ ABLATION = "ablation: "
 
 RETENTION = "retention: "
 """Beginning of the variant of trials on general questions, before and after a training: evaluation."""
-ASIDE = (FITTING, ABLATION, RETENTION)
+MISTAKES = "mistakes: "
+"""Beginning of the variant of trials on further dev samples, to find a tuned model's mistakes by: evaluation."""
+FORMER = "former: "
+"""Beginning of the variant of trials of the tuned model that a training went on from: evaluation."""
+ASIDE = (FITTING, ABLATION, RETENTION, MISTAKES, FORMER)
 """Beginnings of variants that no candidate is judged by."""
 
 
@@ -55,7 +59,8 @@ class Trial:
     usage: Usage
     """Serving cost: everything the candidate asked of models to answer this sample."""
     seconds: float
-    """Seconds of model time the answer took, in the order its calls depended on each other."""
+    """Seconds of model time the answer took, in the order its calls depended on each other; 0 where it cannot be
+    told, because an answer came in a batch."""
     cached_requests: int = 0
     """How many of the requests, of the candidate and of its scorer, the response cache answered: nobody paid again."""
     response_keys: tuple[str, ...] = ()
@@ -67,3 +72,6 @@ class Trial:
     """Named parts of the work, where the candidate has any: the prompts of a chain, a retrieval, a tool's call."""
     scoring: Usage = field(default_factory=Usage)
     """What a scorer that asks models used; evaluation, not serving."""
+    first_token_seconds: float | None = None
+    """Seconds until a user would see the answer begin, what came before the last call included; None where the
+    backend does not tell."""

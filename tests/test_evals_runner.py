@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -39,6 +40,24 @@ async def ask(sample: Sample, models: Meter) -> str:
 
 def runner(store: Store, seen: list[Trial] | None = None) -> Runner:
     return Runner(store, "r1", make_scorer("exact", Path()), (seen if seen is not None else []).append)
+
+
+async def test_a_budget_that_is_used_up_lets_what_is_under_way_end_and_begins_nothing_more(store: Store) -> None:
+    is_under_way, is_stopped = asyncio.Event(), asyncio.Event()
+
+    async def solve(sample: Sample, models: Meter) -> str:
+        if sample.id == "s0":
+            await is_under_way.wait()
+            is_stopped.set()
+            raise BudgetError("used up")
+        is_under_way.set()
+        await is_stopped.wait()
+        return await ask(sample, models)
+
+    two = Runner(store, "r1", make_scorer("exact", Path()), lambda trial: None, concurrency=2)
+    with pytest.raises(BudgetError, match="used up"):
+        await two.run(Work("c", solve, echo(), "test"), SAMPLES)
+    assert [trial.sample_id for trial in store.trials("r1", "c", "test")] == ["s1"]
 
 
 async def test_trials_come_back_in_the_order_of_the_samples(store: Store) -> None:

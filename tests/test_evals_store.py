@@ -151,16 +151,30 @@ def test_calls_that_gave_nothing_count_as_money_spent(tmp_path: Path) -> None:
         assert store.asked("r1") == Usage(2, 6, 0, 0, 0.75)
 
 
-def test_a_workspace_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
-    added = {"trials": ("steps", "scoring"), "responses": ("tool_calls", "logprob"), "embeddings": ("billed_usd",)}
+SINCE_2 = {"trials": ("first_token_seconds",), "responses": ("first_token_seconds",)}
+SINCE_1 = {
+    "trials": ("steps", "scoring", *SINCE_2["trials"]),
+    "responses": ("tool_calls", "logprob", *SINCE_2["responses"]),
+    "embeddings": ("billed_usd",),
+}
+
+
+@pytest.mark.parametrize(
+    ("version", "added", "tables"), [(1, SINCE_1, ("losses", "unsettled")), (2, SINCE_2, ("unsettled",))]
+)
+def test_a_workspace_of_an_earlier_version_is_brought_up_to_date(
+    tmp_path: Path, version: int, added: dict[str, tuple[str, ...]], tables: tuple[str, ...]
+) -> None:
     with Store.open(tmp_path / "a.db") as store:
         store.add_run(RUN)
         store.add_trial(RUN.id, trial())
         for table, columns in added.items():
             for column in columns:
                 store._execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        store._execute("DROP TABLE losses")
-        store._execute("PRAGMA user_version = 1")
+        for table in tables:
+            store._execute(f"DROP TABLE {table}")
+        store._execute(f"PRAGMA user_version = {version}")
     with Store.open(tmp_path / "a.db") as store:
         assert store.trials(RUN.id) == [trial()]
         assert store.billed_usd(RUN.id) == 0.0
+        assert store.unsettled(RUN.id) == {}
