@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from advisor.scenario.model import Scenario
+from advisor.scenario.model import Scenario, Teacher
 from advisor.techniques import registry
 from advisor.techniques.base import Technique
 from backends import registry as backends
 from backends.errors import InputError, Problem
+from backends.types import TuneJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,9 @@ def _against(technique: Technique, scenario: Scenario) -> str | None:
     """Why a technique is not tried: it cannot be, or `auto` does not think it worth it."""
     if technique.tunes and scenario.fine_tune.when == "never":
         return "fine_tune.when is never"
-    asked_for = scenario.techniques is not None or technique.tunes
+    if technique.tunes and not _asks_for_training(scenario) and _tunable(scenario) is None:
+        return f"fine_tune.backend is {scenario.fine_tune.backend}, which can train none of the models; name a base"
+    asked_for = scenario.techniques is not None or technique.tunes or technique.name in _named_by_teacher(scenario)
     return technique.unfit(scenario.task) or (None if asked_for else technique.skip(scenario.task))
 
 
@@ -118,7 +122,50 @@ def _problems(scenario: Scenario, found: Lineup) -> list[Problem]:
         problem = backends.tuning_problem(backend, candidate.model, getattr(candidate.technique, "recipe", {}))
         if problem is not None:
             problems.append(Problem(where, f"{problem.where}: {problem.what}", problem.remedy))
+        else:
+            problems += _upload_problems(scenario, candidate)
+    if found.tuning and scenario.fine_tune.teacher is not None and not teachers(scenario, found):
+        problems.append(_no_teacher(scenario, scenario.fine_tune.teacher, found))
     return problems
+
+
+def _upload_problems(scenario: Scenario, candidate: Candidate) -> tuple[Problem, ...]:
+    """What forbids sending the train and dev samples away; what a teacher adds is looked at when it is there."""
+    make: Callable[..., TuneJob] | None = getattr(candidate.technique, "job", None)
+    if make is None or getattr(candidate.technique, "taught", False):
+        return ()
+    return backends.upload_problems(
+        scenario.fine_tune.backend, lambda: make(scenario.task, scenario.seed, Path("adapters"))
+    )
+
+
+def teachers(scenario: Scenario, found: Lineup) -> tuple[Candidate, ...]:
+    """The candidates that may teach: those without training that are what the scenario says of its teacher."""
+    teacher = scenario.fine_tune.teacher
+    if teacher is None:
+        return ()
+    wanted = teacher.candidate
+    return tuple(
+        one
+        for one in found.prompting
+        if teacher.model in (None, one.model)
+        and (wanted is None or one.technique.name == wanted.name)
+        and (wanted is None or all(getattr(one.technique, key) == value for key, value in wanted.params.items()))
+    )
+
+
+def _no_teacher(scenario: Scenario, teacher: Teacher, found: Lineup) -> Problem:
+    name = "any" if teacher.candidate is None else teacher.candidate.name
+    model = "" if teacher.model is None else f" on {teacher.model}"
+    reason = next((f" ({one.reason})" for one in found.left_out if one.technique == name), "")
+    able = ", ".join(one.id for one in found.prompting) or "none"
+    what = f"no candidate without training is {name}{model}{reason}, so nobody can teach."
+    return Problem(f"{scenario.file.name}: fine_tune.teacher", what, f"Candidates are: {able}.")
+
+
+def _named_by_teacher(scenario: Scenario) -> list[str]:
+    teacher = scenario.fine_tune.teacher
+    return [] if teacher is None or scenario.fine_tune.when == "never" else [spec.name for spec in teacher.specs]
 
 
 def _model_problems(scenario: Scenario, found: Lineup) -> list[Problem]:
@@ -147,6 +194,9 @@ def _specs(scenario: Scenario) -> list[tuple[str, dict[str, Any]]]:
         specs = [(spec.name, dict(spec.params)) for spec in scenario.techniques]
     if not any(name == "fine_tune" for name, _ in specs):
         specs.append(("fine_tune", {}))
+    teacher = scenario.fine_tune.teacher
+    if teacher is not None and scenario.fine_tune.when != "never":
+        specs += [one for spec in teacher.specs if (one := (spec.name, dict(spec.params))) not in specs]
     return [(name, _completed(name, parameters, scenario)) for name, parameters in specs]
 
 
@@ -163,14 +213,21 @@ def _completed(name: str, parameters: Mapping[str, Any], scenario: Scenario) -> 
 def _tuned(parameters: Mapping[str, Any], scenario: Scenario) -> dict[str, Any]:
     own = parameters.get("recipe", {})
     recipe = {**scenario.fine_tune.recipe, **own} if isinstance(own, Mapping) else own
-    base = scenario.fine_tune.base or _first_local(scenario)
-    return {"base": base, **parameters, "recipe": recipe}
+    base = scenario.fine_tune.base or _tunable(scenario) or scenario.models[0]
+    taught = {} if scenario.fine_tune.teacher is None else {"taught": True}
+    return {"base": base, **taught, **parameters, "recipe": recipe}
 
 
-def _first_local(scenario: Scenario) -> str:
+def _tunable(scenario: Scenario) -> str | None:
     """The model that is tuned when the scenario names none: the first of its own that this backend can train."""
     backend = scenario.fine_tune.backend
-    return next((model for model in scenario.models if model.startswith(f"{backend}/")), scenario.models[0])
+    return next((model for model in scenario.models if backends.owner(model) == backend), None)
+
+
+def _asks_for_training(scenario: Scenario) -> bool:
+    """Whether the scenario says anything of fine-tuning; what it asks for and cannot have is an error."""
+    named = any(spec.name == "fine_tune" for spec in scenario.techniques or ())
+    return named or any(key.startswith("fine_tune.") for key in scenario.stated)
 
 
 def _candidate(technique: Technique, model: str, scenario: Scenario) -> Candidate:

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from advisor.candidates import Candidate
-from advisor.driver import by_cost, prepare_or_note
+from advisor.driver import by_cost, in_turn, prepare_or_note
 from advisor.events import Stands
 from advisor.findings import Findings, outcome
 from advisor.goal import Goal
 from advisor.measure import Serving, serving
-from advisor.outcome import Comparison, Escalation, Outcome
+from advisor.outcome import Comparison, Escalation, Outcome, leading
 from advisor.session import Prepared, Session
 from advisor.shortfalls import explain
 from advisor.standing import ArmStatus, Standing, Verdict
 from advisor.tuning.pilot import Pilot
 from advisor.tuning.training import aftermath, train
-from backends.errors import BudgetError
+from backends.errors import BudgetError, InputError
 from evals.statistics import multiple
 from evals.statistics.dominance import Profile, dominators
 from evals.statistics.fixed import FixedTest, fixed_test
@@ -73,8 +73,10 @@ async def compare_all(session: Session, findings: Findings) -> Outcome:
         candidates += findings.lineup.tuning
     trials: dict[str, list[list[Trial]]] = {}
     try:
-        for candidate in candidates:
-            await _evaluate(session, findings, candidate, trials, len(candidates))
+        for tunes in (False, True):
+            chosen = [candidate for candidate in candidates if candidate.technique.tunes is tunes]
+            works = [_evaluate(session, findings, candidate, trials, len(candidates)) for candidate in chosen]
+            await in_turn(works, side_by_side=session.batches and not tunes)
     except BudgetError as error:
         findings.stopped = str(error)
     findings.prepared = {one.candidate.id: one for one in by_cost(list(findings.prepared.values()))}
@@ -84,6 +86,7 @@ async def compare_all(session: Session, findings: Findings) -> Outcome:
         {name: _judged(session, found, len(candidates)) for name, found in ordered.items()},
         tuple({"test": name, "alpha": alpha, "spent": True} for name in ordered),
     )
+    findings.escalation = leading(findings.tunings, findings.judge.picked)
     await explain(session, findings)
     scores = {name: _scores(found) for name, found in ordered.items()}
     groups = [sample.group for sample in session.order]
@@ -103,9 +106,9 @@ async def _evaluate(
     """Fit one candidate and run it on all samples; one that trains is looked into afterwards."""
     piloted: Pilot | None = None
     if candidate.technique.tunes:
-        trained = await train(session, findings, candidate, _ASKED_FOR)
+        trained = await _train(session, findings, candidate)
         if isinstance(trained, Escalation):
-            findings.escalation = trained
+            findings.tunings.append(trained)
             return
         prepared, piloted = trained
     else:
@@ -113,16 +116,35 @@ async def _evaluate(
         if found is None:
             return
         prepared = findings.prepared[candidate.id] = found
-    trials[candidate.id] = [await _repeat(session, prepared, number) for number in range(session.repeats)]
+    trials[candidate.id] = await _repeats(session, prepared)
     session.observe(Stands(candidate.id, _judged(session, trials[candidate.id], family)))
     if candidate.technique.tunes:
-        findings.escalation = await aftermath(session, findings, prepared, piloted, _ASKED_FOR)
+        findings.tunings.append(await aftermath(session, findings, prepared, piloted, _ASKED_FOR))
 
 
-async def _repeat(session: Session, prepared: Prepared, number: int) -> list[Trial]:
-    """Trials of one repetition; the first is the one that `run` would have made too."""
-    variant = f"repeat {number}" if number else ""
-    return await session.test(prepared, session.order, variant=variant, repeat=number)
+async def _train(
+    session: Session, findings: Findings, candidate: Candidate
+) -> tuple[Prepared, Pilot | None] | Escalation:
+    """Train; one of several that cannot be taught, by its data or its recipe, does not stop the others."""
+    try:
+        return await train(session, findings, candidate, _ASKED_FOR)
+    except InputError as error:
+        if len(findings.lineup.tuning) == 1:
+            raise
+        findings.failed[candidate.id] = str(error)
+        return Escalation("failed", f"{_ASKED_FOR} Training failed: {error}", candidate=candidate.id)
+
+
+async def _repeats(session: Session, prepared: Prepared) -> list[list[Trial]]:
+    """Trials of every repetition; the first are those that `run` would have made too."""
+    found: dict[int, list[Trial]] = {}
+
+    async def repeat(number: int) -> None:
+        variant = f"repeat {number}" if number else ""
+        found[number] = await session.test(prepared, session.order, variant=variant, repeat=number)
+
+    await in_turn([repeat(number) for number in range(session.repeats)], side_by_side=session.batches)
+    return [found[number] for number in range(session.repeats)]
 
 
 def _flat(repeats: Sequence[Sequence[Trial]]) -> list[Trial]:

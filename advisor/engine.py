@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from advisor.candidates import lineup
 from advisor.comparing import compare_all
-from advisor.driver import arm, by_cost, climb, prepare_or_note
+from advisor.driver import arm, by_cost, climb, prepare_all
+from advisor.estimating.ahead import keep_estimate, kept_estimate
 from advisor.events import Event, Observer, Planned
 from advisor.findings import FRESH, Findings, outcome
 from advisor.judging import check_judge
@@ -25,10 +26,13 @@ from advisor.report.html.evidence import gather
 from advisor.resolution import resolution
 from advisor.scenario.load import load_scenario
 from advisor.scenario.model import Overrides, Scenario
-from advisor.session import Session
+from advisor.serve.winner import keep_winner
+from advisor.session import FRESH_SAMPLES, Session
 from advisor.shortfalls import explain
 from advisor.standing import ValueGate
 from advisor.tuning.escalation import escalate
+from advisor.tuning.former import check_options, check_workspace, find_formers
+from advisor.tuning.uploads import uploads as found_uploads
 from advisor.workspace import Workspace, new_run_id
 from backends import registry as backends
 from backends.errors import BudgetError, InputError, Problem
@@ -40,8 +44,6 @@ from evals.store import RunKind, RunRow, RunStatus, Store
 EXIT_PICKED, EXIT_NONE_MET, EXIT_BUDGET = 0, 1, 3
 TUNE_TECHNIQUES = ("zero_shot", "fine_tune")
 """What `tune` looks at: the model before and after."""
-_FRESH_SAMPLES = 200
-"""Enough for an interval of a few points; about 5 % more spending where the pick is cheap ("fresh 200, Wilson")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +90,11 @@ def tune(
 ) -> Finished:
     """Fine-tune without a climb: pilot, training, and the model before and after on all test samples.
 
+    With `overrides.continues` the tuned model of that run is trained on, and both are compared on the same samples.
     Raises AdvisorError; what was paid for stays stored.
     """
     chosen = overrides or Overrides()
+    check_options(chosen.continues, chosen.start)
     if resume is None:
         chosen = replace(chosen, techniques=TUNE_TECHNIQUES)
     return _execute("tune", scenario, Workspace(Path(workspace)), chosen, observe, resume)
@@ -102,30 +106,41 @@ def _execute(
     if resume is None:
         # A broken scenario must not leave a workspace behind.
         lineup(load_scenario(path, overrides))
+        check_workspace(workspace, overrides.continues)
     with workspace.locked(), Store.open(store_path(workspace.root)) as store:
+        if overrides.continues is not None:
+            overrides = replace(overrides, continues=store.run(overrides.continues).id)
         if resume is not None:
             overrides = _stored_overrides(store.run(resume), kind, overrides)
         scenario = load_scenario(path, overrides)
+        formers = find_formers(scenario, workspace, overrides)
         row = _begin(kind, scenario, store, workspace, overrides, resume)
-        session = Session(scenario, store, workspace, row.id, observe)
+        session = Session(scenario, store, workspace, row.id, observe, formers)
         status: RunStatus = "interrupted"
         verdict = pick = None
         try:
             found = asyncio.run(_sitting(kind, session))
             status, verdict, pick = ("interrupted" if found.stopped else "done"), found.verdict, found.pick
-            report = build(row, scenario, found, resolution(scenario, lineup(scenario)), detect())
+            foreseen = kept_estimate(workspace, row.id)
+            report = build(row, scenario, found, resolution(scenario, lineup(scenario)), detect(), foreseen)
             write_card(workspace, report)
+            _keep_pick(workspace, row.id, scenario, found)
             evidence = gather(store, row.id, scenario.goal, scenario)
             return Finished(report, write_report(workspace, report, evidence), _exit_code(found))
         except KeyboardInterrupt:
             # With the id, so that the message can say how to go on.
-            raise KeyboardInterrupt(row.id) from None
+            raise KeyboardInterrupt(row.id, *session.left_running) from None
         except Exception:
             status = "failed"
             raise
         finally:
             store.spend_seconds(row.id, session.total_seconds)
             store.finish_run(row.id, status, verdict, pick)
+
+
+def uploads(path: str | Path, overrides: Overrides | None = None) -> list[str]:
+    """What fine-tuning would send to others and cost there, a sentence each. Raises InputError."""
+    return found_uploads(load_scenario(path, overrides))
 
 
 def billed_models(path: str | Path, overrides: Overrides | None = None) -> list[str]:
@@ -138,10 +153,20 @@ def billed_models(path: str | Path, overrides: Overrides | None = None) -> list[
         names[scenario.scorer.asks] = None
     settings = backends.Settings(usd_per_hour=scenario.usd_per_hour)
     billed = [name for name in names if backends.open_chat(name, settings).billed]
-    embeds = any(one.technique.embeds for one in candidates) or getattr(scenario.scorer, "embeds", False)
+    # A tuned model's mistakes are grouped by meaning.
+    embeds = found.tuning or any(one.technique.embeds for one in candidates)
+    embeds = embeds or getattr(scenario.scorer, "embeds", False)
     if embeds and backends.open_embedder(scenario.embedder, settings).billed:
         billed.append(scenario.embedder)
     return billed
+
+
+def kept_options(kind: RunKind, workspace: str | Path, run_id: str, given: Overrides) -> Overrides:
+    """The options with which a run goes on: its own, but for the budget. Raises InputError for any others."""
+    if not store_path(Path(workspace)).is_file():
+        raise InputError(Problem(str(workspace), f"there is no run {run_id!r}.", "`advisor runs` lists them."))
+    with Store.open(store_path(Path(workspace))) as store:
+        return _stored_overrides(store.run(run_id), kind, given)
 
 
 def _begin(
@@ -164,6 +189,7 @@ def _begin(
         )
         store.add_run(row)
         workspace.freeze(row.id, scenario.files)
+        keep_estimate(workspace, row.id, kind, scenario, overrides)
         return row
     row = store.run(resume)
     if row.scenario_hash != scenario.hash:
@@ -196,9 +222,16 @@ def _stored_overrides(row: RunRow, kind: RunKind, given: Overrides) -> Overrides
     if kind == "tune":
         # Not an option of that command.
         same = replace(same, techniques=None)
-    if replace(given, budget_usd=None) not in (Overrides(), same):
+    # The seed is stored as it was chosen; the command that began the run may have left it open.
+    asked = replace(given, budget_usd=None, seed=stored.seed if given.seed is None else given.seed)
+    if asked not in (Overrides(seed=stored.seed), same):
+        differ = ", ".join(one.name for one in fields(same) if getattr(asked, one.name) != getattr(same, one.name))
         raise InputError(
-            Problem(row.id, "a resumed run keeps its own options.", "Leave them out; only --budget-usd may be changed.")
+            Problem(
+                row.id,
+                f"a resumed run keeps its own options, and these differ: {differ}.",
+                "Give the same ones or none; only --budget-usd may be changed.",
+            )
         )
     return stored if given.budget_usd is None else replace(stored, budget_usd=given.budget_usd)
 
@@ -221,17 +254,22 @@ async def _sitting(kind: RunKind, session: Session) -> Outcome:
         return outcome(session, kind, findings)
 
 
+def _keep_pick(workspace: Workspace, run_id: str, scenario: Scenario, found: Outcome) -> None:
+    """Put the picked candidate where `advisor serve` finds it."""
+    known = lineup(scenario)
+    for candidate in (*known.prompting, *known.tuning):
+        if candidate.id == found.pick:
+            keep_winner(workspace, run_id, scenario, candidate)
+
+
 def _plan(session: Session, findings: Findings) -> Planned:
     names = [candidate.id for candidate in findings.lineup.prompting]
     resumed = bool(session.store.trials(session.run_id))
-    return Planned(session.run_id, tuple(names), len(session.order), resumed)
+    return Planned(session.run_id, tuple(names), len(session.order), resumed, session.scenario.goal.target)
 
 
 async def _climb_and_escalate(session: Session, findings: Findings) -> None:
-    for candidate in findings.lineup.prompting:
-        prepared = await prepare_or_note(session, candidate, findings.failed)
-        if prepared is not None:
-            findings.prepared[candidate.id] = prepared
+    await prepare_all(session, findings.lineup.prompting, findings.prepared, findings.failed)
     findings.prepared = {one.candidate.id: one for one in by_cost(list(findings.prepared.values()))}
     findings.judge = ladder = Ladder(
         [arm(one) for one in findings.prepared.values()],
@@ -253,7 +291,7 @@ async def _climb_and_escalate(session: Session, findings: Findings) -> None:
 async def _look_afresh(session: Session, findings: Findings, picked: str | None) -> None:
     """Run the pick on samples that had no part in picking it: an estimate free of selection, and an alarm."""
     if picked is not None and findings.judge is not None:
-        unseen = session.order[findings.judge.standing(picked).n :][:_FRESH_SAMPLES]
+        unseen = session.order[findings.judge.standing(picked).n :][:FRESH_SAMPLES]
         if unseen:
             # The verdict stands without it; a budget that is used up must not turn a pick into a stopped run.
             with suppress(BudgetError):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from advisor.ladder import Standing
+from backends.batching import BatchProgress
 from backends.types import TuneProgress
 from evals.trial import Trial
 
@@ -19,6 +20,8 @@ class Planned:
     samples: int
     """Test samples at most, per candidate."""
     resumed: bool
+    target: float | None = None
+    """Mean score that is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +90,12 @@ class Tuning:
     progress: TuneProgress
 
 
-Event = Planned | Fitting | Choosing | Diagnosing | Evaluated | Stands | Escalating | Piloting | Tuning
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A batch of requests is with its provider."""
+
+    batch: BatchProgress
+
+
+Event = Planned | Fitting | Choosing | Diagnosing | Evaluated | Stands | Escalating | Piloting | Tuning | Waiting
 Observer = Callable[[Event], None]

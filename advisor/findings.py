@@ -18,12 +18,13 @@ from advisor.outcome import CandidateStatus, Comparison, Escalation, Outcome, Ro
 from advisor.retrieval.metrics import retrieval_quality
 from advisor.session import Prepared, Session
 from advisor.standing import Outlook, Standing, Verdict
+from advisor.tuning.teaching import Teaching
 from backends.types import Usage, add_known
 from evals.statistics.display import score_interval
 from evals.statistics.reliability import pass_hat
 from evals.statistics.types import Interval
 from evals.store import RunKind
-from evals.trial import ABLATION, FITTING, Trial
+from evals.trial import ASIDE, FITTING, Trial
 
 
 class Judge(Protocol):
@@ -66,10 +67,14 @@ class Findings:
     judge: Judge | None = None
     """The ladder of a run, or the judge of a comparison; None until one stands."""
     escalation: Escalation | None = None
+    tunings: list[Escalation] = field(default_factory=list)
+    """How every candidate that was to be tuned went; `escalation` is one of them, where there is any."""
     stopped_by_pilot: dict[str, str] = field(default_factory=dict)
     """Tuned candidates whose full training the forecast advised against, and what it said."""
     pilot_costs: dict[str, FitCost] = field(default_factory=dict)
-    """What their pilots took."""
+    """What their pilots took, and what they would have learnt from."""
+    teachings: dict[str, Teaching] = field(default_factory=dict)
+    """Tuned candidates that learn from a teacher, and what it taught them."""
     diagnoses: dict[str, Diagnosis] = field(default_factory=dict)
     """Of candidates that fell short."""
     judge_check: JudgeCheck | None = None
@@ -108,9 +113,12 @@ def outcome(
         ledger=() if judge is None else judge.ledger,
         spent=_spent(session, findings, trials),
         outlook=None if judge is None else judge.outlook(),
+        tunings=tuple(findings.tunings),
+        teachings=findings.teachings,
         judge_check=findings.judge_check,
         undiagnosed=findings.undiagnosed,
         stopped=findings.stopped,
+        notes=session.notes,
     )
 
 
@@ -123,7 +131,7 @@ def _row(candidate: Candidate, session: Session, findings: Findings, trials: Seq
     cost = prepared.cost if prepared else findings.pilot_costs.get(candidate.id, FitCost(Usage(), 0.0))
     status, reason, standing = _status(candidate, findings)
     trials = [trial for trial in trials if not trial.variant.startswith(FITTING)]
-    tested = [trial for trial in trials if trial.split == "test" and not trial.variant.startswith(ABLATION)]
+    tested = [trial for trial in trials if trial.split == "test" and not trial.variant.startswith(ASIDE)]
     test = serving([trial for trial in tested if trial.variant != FRESH])
     return Row(
         id=candidate.id,
@@ -210,13 +218,14 @@ def _spent(session: Session, findings: Findings, trials: Sequence[Trial]) -> Spe
     """What was asked of models in this run, cached answers apart, and training that was not found done."""
     asked = session.store.asked(session.run_id)
     return Spent(
-        usd=add_known(asked.cost_usd, session.store.trained_usd(session.run_id)),
+        usd=add_known(add_known(asked.cost_usd, session.store.trained_usd(session.run_id)), session.unsettled_usd),
         seconds=session.total_seconds,
         requests=asked.requests,
         cached_requests=sum(trial.cached_requests for trial in trials if not trial.variant.startswith(FITTING))
         + sum(prepared.cost.cached_requests for prepared in findings.prepared.values())
         + sum(cost.cached_requests for name, cost in findings.pilot_costs.items() if name not in findings.prepared)
         + _judge_reused(findings),
+        unsettled_usd=session.unsettled_usd,
     )
 
 

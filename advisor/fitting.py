@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from advisor.candidates import Candidate
 from advisor.events import Choosing, Tuning
 from advisor.techniques.base import FitContext, Fitted
+from advisor.tuning.billing import trained
 from backends import registry as backends
 from backends.meter import Meter
 from backends.types import TunedModel, TuneJob, Usage
+from evals.cache import CachedChat
 from evals.runner import Solve, Work
 from evals.task import Sample, Split, Task
 from evals.trial import FITTING, Trial
@@ -74,15 +77,19 @@ async def fit(session: Session, candidate: Candidate, task: Task) -> Fit:
 
     async def tune(job: TuneJob) -> TunedModel:
         tuner = backends.open_tuner(session.scenario.fine_tune.backend, session.settings)
-        model = await tuner.tune(job, lambda progress: session.observe(Tuning(candidate.id, progress)))
-        if not model.cached:
-            session.store.add_training(session.run_id, model.name, model.cost_usd)
+        model = await trained(session, tuner, job, lambda progress: session.observe(Tuning(candidate.id, progress)))
         ledger.trained.append(model)
         return model
 
     async def trials(choice: str, solve: Solve, samples: Sequence[Sample]) -> list[Trial]:
+        return await tried(choice, session.chat(candidate.model), solve, samples)
+
+    async def tuned_trials(name: str, folder: Path, solve: Solve, samples: Sequence[Sample]) -> list[Trial]:
+        return await tried(f"state {name}", session.chat(name, folder), solve, samples)
+
+    async def tried(choice: str, chat: CachedChat, solve: Solve, samples: Sequence[Sample]) -> list[Trial]:
         session.check_time()
-        chat, helpers = session.chat(candidate.model), session.helpers(candidate)
+        helpers = session.helpers(candidate)
         work = Work(candidate.id, solve, chat, _split_of(samples, task), f"{FITTING}{choice}", helpers=helpers)
         found = await session.runner.run(work, samples)
         ledger.tried += found
@@ -96,6 +103,8 @@ async def fit(session: Session, candidate: Candidate, task: Task) -> Fit:
         tune=tune,
         trials=trials,
         note=lambda what, done, total: session.observe(Choosing(candidate.id, what, done, total)),
+        start=session.start(candidate),
+        tuned_trials=tuned_trials,
     )
     fitted = await candidate.technique.fit(task, context)
     return Fit(fitted, ledger.cost())

@@ -25,6 +25,8 @@ class Serving:
     usd_per_1k_requests: float | None
     p50_seconds: float | None
     p95_seconds: float | None
+    p50_first_token_seconds: float | None = None
+    """Until an answer begins, over the trials that tell; None where none does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,9 @@ def serving(trials: Sequence[Trial]) -> Serving:
     """Summarise trials; where none was answered, everything but the counts is unknown."""
     answered = [trial for trial in trials if trial.error is None]
     scores = [trial.score.value for trial in trials if trial.score is not None]
-    seconds = [trial.seconds for trial in answered]
+    # Of answers that came in a batch nobody knows how long a user would have waited.
+    seconds = [trial.seconds for trial in answered if trial.seconds]
+    firsts = [trial.first_token_seconds for trial in answered if trial.first_token_seconds is not None]
     total = sum((trial.usage for trial in trials), Usage())
 
     def each(figure: float | None) -> float | None:
@@ -81,4 +85,5 @@ def serving(trials: Sequence[Trial]) -> Serving:
         usd_per_1k_requests=None if total.cost_usd is None else each(1000 * total.cost_usd),
         p50_seconds=float(np.quantile(seconds, 0.50)) if seconds else None,
         p95_seconds=float(np.quantile(seconds, 0.95)) if seconds else None,
+        p50_first_token_seconds=float(np.median(firsts)) if firsts else None,
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from advisor.candidates import Chosen, LeftOut
@@ -13,8 +13,12 @@ from advisor.measure import Serving, StepCost
 from advisor.retrieval.metrics import RetrievalQuality
 from advisor.standing import Outlook, Verdict
 from advisor.tuning.forgetting import Forgetting
+from advisor.tuning.gain import Gain
+from advisor.tuning.mistakes import Mistakes
 from advisor.tuning.paying import Worth
 from advisor.tuning.pilot import Pilot
+from advisor.tuning.successor import Succession
+from advisor.tuning.teaching import Teaching
 from backends.types import Parity, Usage
 from evals.statistics.sequential import Interval
 from evals.store import RunKind
@@ -91,12 +95,29 @@ class Escalation:
     """Facts of the training: model, recipe, losses, seconds, dollars."""
     pilot: Pilot | None = None
     """None where there was nothing to forecast from."""
-    forgetting: Forgetting | None = None
-    """What the model lost of its general knowledge; None without a tuned model."""
+    probes: tuple[Forgetting, ...] = ()
+    """What the model lost of its general knowledge, one entry a probe; empty without a tuned model."""
     worth: Worth | None = None
     """What the training was expected to be worth, where it had to pay."""
     parity: Parity | None = None
     """Whether the tuned model answers alike in every form; None without one, or where it has one form."""
+    gain: Gain | None = None
+    """What the training won on the task; None without a tuned model or an untrained one beside it."""
+    candidate: str | None = None
+    """Id of the candidate that was to be tuned; None where none was tried."""
+    former: Succession | None = None
+    """How it compares with the tuned model of a former run that it goes on from; None where there is none."""
+    mistakes: Mistakes | None = None
+    """Where the tuned model still goes wrong, and what to add to its data; None where nobody looked."""
+
+
+def leading(tunings: Sequence[Escalation], pick: str | None) -> Escalation | None:
+    """The training that a report is about: the pick's, else the best on dev of those that came off, else the last."""
+    if not tunings:
+        return None
+    came_off = [one for one in tunings if one.tuned is not None]
+    best = max(came_off, key=lambda one: (one.tuned or {}).get("dev_score") or 0.0, default=tunings[-1])
+    return next((one for one in tunings if one.candidate == pick), best)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +129,9 @@ class Spent:
     """Wall-clock."""
     requests: int
     cached_requests: int
+    unsettled_usd: float = 0.0
+    """The part of `usd` that may have been billed and is not known to be: calls that a kill of the process cut off, and
+    batches that went on when the run ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +157,18 @@ class Outcome:
     spent: Spent
     outlook: Outlook | None = None
     """What would settle an undecided climb."""
+    tunings: tuple[Escalation, ...] = ()
+    """How every candidate that was to be tuned went, in the order they were tried."""
+    teachings: Mapping[str, Teaching] = field(default_factory=dict)
+    """Candidate -> what a teacher taught it, of those that have one."""
     judge_check: JudgeCheck | None = None
     """The judge behind the scores, where there is one."""
     undiagnosed: str | None = None
     """Why some candidates that fell short were not looked into."""
     stopped: str | None = None
     """Why the run ended early (budget), or None."""
+    notes: tuple[str, ...] = ()
+    """What the models' backends say that a reader of the figures should know."""
 
     @property
     def pareto(self) -> tuple[str, ...]:

@@ -35,6 +35,11 @@ class Workspace:
         """Indexes of documents, one folder each, named by the hash of what they hold."""
         return self.root / "indexes"
 
+    @property
+    def batches(self) -> Path:
+        """Batches of requests that were sent to providers, and what came back."""
+        return self.root / "batches"
+
     def run_folder(self, run_id: str) -> Path:
         """The folder of one run."""
         return self.root / "runs" / run_id

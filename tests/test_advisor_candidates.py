@@ -118,3 +118,12 @@ def test_models_named_within_techniques_are_looked_at_before_anything_is_spent(t
     rerank = {"name": "rag", "rerank": "local/nowhere/at-all"}
     with pytest.raises(InputError, match="rag: "):
         found(tmp_path, techniques=["zero_shot", rerank], documents=True)
+
+
+def test_without_a_word_on_fine_tuning_models_that_cannot_be_trained_do_not_matter(tmp_path: Path) -> None:
+    lines = found(tmp_path, fine_tune={})
+    assert lines.tuning == ()
+    (reason,) = [one.reason for one in lines.left_out if one.technique == "fine_tune"]
+    assert "fine_tune.backend is local, which can train none of the models" in reason
+    with pytest.raises(InputError, match="cannot tune it"):
+        found(tmp_path, fine_tune={"when": "always"})

@@ -224,6 +224,21 @@ def test_spending_needs_consent(tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert advisor("run", path, "--workspace", tmp_path / "w", "--yes", "--quiet") == 0
 
 
+def test_a_run_that_is_resumed_asks_for_consent_to_its_own_models(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "s"
+    folder.mkdir()
+    paid = toys.script(folder, "paid", toys.rules(0.95), billed=True)
+    path = toys.scenario(folder, toys.script(folder, "free", toys.rules(0.95)), techniques=["zero_shot"])
+    assert advisor("run", path, "--workspace", tmp_path / "w", "--models", paid, "--yes", "--quiet") == 0
+    with sqlite3.connect(tmp_path / "w" / "advisor.db") as connection:
+        ((run_id,),) = connection.execute("SELECT id FROM runs").fetchall()
+    capfd.readouterr()
+    assert advisor("run", path, "--workspace", tmp_path / "w", "--resume", run_id) == 2
+    assert f"calls to {paid} spend money. Add --yes" in capfd.readouterr().err
+
+
 def test_a_report_that_cannot_be_written_is_found_before_the_run(
     good: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,12 @@ def test_quiet_tells_the_folder_only(tmp_path: Path) -> None:
     assert shown(source, tmp_path / "made", quiet=True) == f"{tmp_path / 'made'}\n"
 
 
+def test_the_page_beside_the_scenario_names_the_folder_in_its_commands(tmp_path: Path) -> None:
+    made = tmp_path / "of mine"
+    shown(table(tmp_path / "a.csv", ["text", "label"], labelled(60)), made)
+    assert "advisor run 'of mine'" in (made / "README.md").read_text("utf-8")
+
+
 def test_markup_in_the_data_is_text(tmp_path: Path) -> None:
     source = table(tmp_path / "a.csv", ["[red]text", "[/]label"], labelled(60))
     assert "[red]text" in shown(source, tmp_path / "made")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from rich.console import Console
 
-from advisor.cli.progress import LiveTable, PlainLines
+from advisor.cli.live_table import LiveTable
+from advisor.cli.progress import PlainLines
 from advisor.events import Escalating, Evaluated, Fitting, Planned, Stands, Tuning
 from advisor.standing import Standing
 from backends.types import TuneProgress, Usage
@@ -27,7 +29,7 @@ def shown(table: LiveTable) -> str:
 
 
 def standing(status: str) -> Standing:
-    interval = Interval(0.5, 0.2, 0.8, "test")
+    interval = Interval(0.48, 0.2, 0.8, "test")  # corrected for having stopped; the mean is what tables show
     return Standing(NAME, status, 20, 0, 0.5, interval, None, None, None, "because")  # type: ignore[arg-type]
 
 
@@ -60,6 +62,19 @@ def test_training_shows_steps_and_the_time_left() -> None:
     assert "training" in text
 
 
+def test_below_the_table_stand_target_dollars_and_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("advisor.cli.live_table.time.monotonic", lambda: clock[0])
+    table = LiveTable()
+    table.observe(Planned("r1", (NAME,), 300, False, 0.8))
+    for value in (1.0, 0.0):
+        table.observe(Evaluated(trial("test", value)))
+        clock[0] += 1.0
+    assert "target 0.8 · $0.0020 · 1.0 requests/s, 6 tokens/s · 2 s" in shown(table)
+    clock[0] += 60.0
+    assert "requests/s" not in shown(table)
+
+
 def test_an_unknown_price_is_a_question_mark_and_not_nothing() -> None:
     table = LiveTable()
     table.observe(Planned("r1", (NAME,), 300, False))
@@ -77,6 +92,6 @@ def test_every_line_of_a_log_stands_by_itself() -> None:
         for step in range(1, 191):
             lines.observe(Tuning(TUNED, TuneProgress(step, 190, None, None)))
         text = console.export_text().splitlines()
-    assert text[0] == "run r1 resumed: 1 candidates, at most 300 test samples each"
+    assert text[0] == "run r1 resumed: 1 candidate, at most 300 test samples each"
     assert text[2] == f"{NAME}: certified n=20 score 0.500 (0.200 to 0.800)"
     assert len(text) == 3 + 11

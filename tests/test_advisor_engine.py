@@ -339,7 +339,7 @@ def test_two_settings_of_one_technique_are_two_candidates_and_equal_ones_are_one
     ("changes", "said"),
     [
         ({"techniques": ["fine_tune"], "fine_tune": {"when": "never"}}, "no candidate is left"),
-        ({"fine_tune": {"backend": "openai"}}, "there is no tuner 'openai'"),
+        ({"fine_tune": {"backend": "openai"}}, "the backend 'openai' cannot tune it"),
         ({"fine_tune": {"backend": "local"}}, "the backend 'local' cannot tune it"),
         ({"techniques": [{"name": "fine_tune", "base": "scripted/none.json"}]}, "there is no script file 'none.json'"),
         ({"techniques": [{"name": "fine_tune", "recipe": {"epoch": 3}}]}, "unknown keys ['epoch']"),
@@ -387,8 +387,8 @@ def test_a_fit_whose_files_were_lost_is_fitted_again(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "w" / "runs" / whole["run_id"] / "fitted")
     again = engine.run(path, tmp_path / "w", resume=whole["run_id"]).report
     assert again["verdict"] == whole["verdict"]
-    with pytest.raises(InputError, match="keeps its own options"):
-        engine.run(path, tmp_path / "w", Overrides(seed=99), resume=whole["run_id"])
+    with pytest.raises(InputError, match="keeps its own options, and these differ: limit, seed"):
+        engine.run(path, tmp_path / "w", Overrides(seed=99, limit=5), resume=whole["run_id"])
 
 
 def test_compare_under_a_budget_keeps_what_was_finished(tmp_path: Path) -> None:

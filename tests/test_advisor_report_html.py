@@ -637,6 +637,8 @@ class TestInABrowser:
         assert tab.complaints == []
         assert tab.requested == [path.resolve().as_uri()]
         assert tab.evaluate("document.documentElement.scrollWidth") == width
+        wide = "[...document.querySelectorAll('#trainings .scroll')].some((box) => box.scrollWidth > box.clientWidth)"
+        assert not tab.evaluate(wide), "what was won and forgotten is read without scrolling sideways"
         tab.screenshot(tmp_path / "page.png", width=width)
         assert (tmp_path / "page.png").stat().st_size > 10_000
         dark = tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(17, 21, 26)"

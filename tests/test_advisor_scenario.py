@@ -68,7 +68,7 @@ def test_a_small_scenario_has_defaults_for_everything_else(tmp_path: Path) -> No
     assert (found.budget.usd, found.budget.minutes) == (None, None)
     assert (found.fine_tune.when, found.fine_tune.backend, found.fine_tune.base) == ("needed", "local", None)
     assert found.techniques is None
-    assert (found.task.chain, found.task.documents, found.task.tools, found.probe) == ((), (), None, ())
+    assert (found.task.chain, found.task.documents, found.task.tools, found.probes) == ((), (), None, ())
     assert (found.embedder, found.volatility, found.usd_per_hour) == ("local/all-minilm-l6-v2", "static", None)
     assert [path.name for path in found.files] == ["scenario.yaml", "train.jsonl", "dev.jsonl", "test.jsonl"]
     assert (found.warnings, found.seed) == ((), 1)
@@ -121,7 +121,8 @@ def test_every_key_arrives(tmp_path: Path) -> None:
     assert found.task.tools.source == folder / "tools.py"
     assert [tool.name for tool in found.task.tools.tools] == ["add"]
     assert found.task.chain == (ChainStep("extract", "p {input}"), ChainStep("decide", "q {extract}"))
-    assert [(one.input, one.metadata["choices"]) for one in found.probe] == [("Which?", ["a", "b"])]
+    assert [probe.name for probe in found.probes] == ["probe"]
+    assert [(one.input, one.metadata["choices"]) for one in found.probes[0].samples] == [("Which?", ["a", "b"])]
     assert found.techniques == (TechniqueSpec("zero_shot", {}), TechniqueSpec("few_shot", {"k": 3}))
     assert found.volatility == "daily"
     assert (found.goal.margin, found.goal.max_usd_per_1k_requests, found.goal.mode) == (0.05, 2, "careful")
@@ -305,6 +306,8 @@ def test_yaml_in_another_encoding_names_the_line(tmp_path: Path) -> None:
 def test_a_scenario_that_is_not_there(tmp_path: Path) -> None:
     assert "has no scenario.yaml" in problems(tmp_path)[0]
     assert "there is no such scenario" in problems(tmp_path / "none")[0]
+    (tmp_path / "my tickets.csv").write_text("input,target\n", encoding="utf-8")
+    assert f"advisor init '{tmp_path / 'my tickets.csv'}'" in problems(tmp_path / "my tickets.csv")[0]
 
 
 @pytest.mark.parametrize("words", ["[yes, no]", "[on, off]", "[1, 2]", "[true, false]", "[007, 2026-01-01]"])

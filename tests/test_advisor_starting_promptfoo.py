@@ -125,6 +125,8 @@ def test_rows_without_a_right_answer_keep_learners_out(tmp_path: Path) -> None:
     assert [one.name for one in scenario.techniques or ()] == ["chain"]
     assert scenario.fine_tune.when == "never"
     assert "no right answer" in scenario.task.test[0].target
+    (told,) = [guess for guess in made.guesses if guess.what == "techniques"]
+    assert told.why.startswith("9 rows, the first from p.yaml, test 1, have no right answer")
 
 
 def test_the_code_that_is_written_holds_only_what_is_needed() -> None:

@@ -380,7 +380,7 @@ def test_every_guess_stands_in_the_scenario_and_in_the_page(tmp_path: Path) -> N
 
 def test_the_same_source_gives_the_same_folder(tmp_path: Path) -> None:
     source = table(tmp_path / "a.csv", ["text", "label"], labelled(60))
-    first, second = (init(source, tmp_path / name).folder for name in ("x", "y"))
+    first, second = (init(source, tmp_path / name / "made").folder for name in ("x", "y"))
     for path in first.iterdir():
         assert path.read_bytes() == (second / path.name).read_bytes()
 

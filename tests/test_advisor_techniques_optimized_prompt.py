@@ -19,7 +19,8 @@ from advisor.techniques import registry
 from advisor.techniques.base import FitContext
 from advisor.techniques.choose import shuffled
 from advisor.techniques.instructions import complaint, listed_answers
-from advisor.techniques.optimized_prompt import Allowance, Attempt, OptimizedPrompt, Plan, winner
+from advisor.techniques.optimized_prompt import Attempt, OptimizedPrompt, winner
+from advisor.techniques.search import Allowance, Plan
 from backends.errors import BudgetError, RequestError
 from backends.types import ChatRequest, ChatResponse
 from evals.runner import Solve

@@ -61,7 +61,7 @@ def test_the_tuned_model_has_a_card_beside_its_adapter(tmp_path: Path) -> None:
     assert card.startswith(f"---\nbase_model: {tuned['base']}\n")
     assert report["scenario"]["hash"] in card
     assert "certified on 20 test samples, mean 1.000" in card
-    assert "30 general questions: 1.000 before" in card
+    assert "30 questions (probe): 1.000 before" in card
 
 
 def test_a_model_that_knew_nothing_forgets_nothing(tmp_path: Path) -> None:

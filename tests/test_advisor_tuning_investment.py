@@ -10,6 +10,7 @@ from advisor.tuning.investment import (
     Investment,
     break_even_requests,
     drivers,
+    expected_months,
     expected_usd,
     pilot_value,
     present_value,
@@ -67,7 +68,16 @@ def test_drivers_come_with_the_largest_first_and_without_those_that_move_nothing
     assert (volume.low, volume.high) == (30_000, 120_000)
 
 
-@pytest.mark.parametrize("wrong", [{"success": 1.2}, {"months": 0}, {"requests_per_month": -1}])
+@pytest.mark.parametrize("wrong", [{"success": 1.2}, {"months": 0}, {"requests_per_month": -1}, {"months_limit": 0.0}])
 def test_impossible_assumptions_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"probability|positive"):
         replace(EXAMPLE, **wrong)
+
+
+def test_a_life_that_a_shutdown_cuts_off_has_the_mean_of_the_closed_form() -> None:
+    cut = replace(EXAMPLE, months_limit=6.0)
+    assert cut.life == 6
+    assert expected_months(cut) < 6
+    assert present_value(cut, draws=400_000).mean == pytest.approx(expected_usd(cut), abs=12)
+    assert expected_months(replace(EXAMPLE, months_limit=1000.0)) == pytest.approx(9)
+    assert break_even_requests(cut) == pytest.approx((1500 / 6 + 40) / 0.0045)

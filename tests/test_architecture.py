@@ -19,10 +19,11 @@ ALLOWED = {"backends": {"backends"}, "evals": {"backends", "evals"}, "advisor": 
 HEAVY = {
     *("torch", "transformers", "peft", "trl", "datasets", "faiss", "sentence_transformers", "openai", "ray"),
     *("bm25s", "gepa", "genai_prices", "nltk", "pypdf", "rouge_score", "sacrebleu", "sqlglot", "tiktoken"),
-    "vl_convert",
+    *("accelerate", "starlette", "uvicorn", "vl_convert"),
 }
 LEAVES = {
     "advisor/report/html/charts.py",
+    "advisor/serve/endpoint.py",
     "advisor/retrieval/bm25.py",
     "advisor/retrieval/vectors.py",
     "advisor/techniques/evolution.py",
@@ -81,7 +82,15 @@ def test_our_packages_are_the_ones_in_this_tree() -> None:
         assert Path(str(module.__file__)).parent.parent == ROOT
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["check", "scenarios/helpdesk_routing"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["check", "scenarios/helpdesk_routing"],
+        ["estimate", "scenarios/helpdesk_routing"],
+    ],
+)
 def test_quick_commands_import_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\n"

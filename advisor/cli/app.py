@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from advisor.cli.asking import consent, consent_to
+from advisor.cli.asking import Sitting, consent, consent_to, consent_to_probes
 from advisor.cli.json_file import check_json, write_json
 from advisor.cli.options import (
     DEFAULT_WORKSPACE,
+    Batch,
     BudgetUsd,
+    Continue,
     Diagnose,
     FailUnder,
+    From,
     JsonFile,
     Limit,
     Models,
+    Probe,
     Quiet,
     Race,
     Repeats,
@@ -97,6 +101,36 @@ def check(
 
 
 @app.command()
+def estimate(
+    scenario: ScenarioPath,
+    models: Models = None,
+    techniques: Techniques = None,
+    limit: Limit = None,
+    seed: Seed = None,
+    budget_usd: BudgetUsd = None,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+    batch: Batch = False,
+    probe: Probe = None,
+    json_file: JsonFile = None,
+    yes: Yes = False,
+    quiet: Quiet = False,
+) -> None:
+    """Dollars, tokens and minutes before a run, per candidate and in all; spends nothing unless --probe is given.
+
+    Example: advisor estimate scenarios/helpdesk_routing
+    """
+    from advisor.cli.estimate import show_estimate
+
+    overrides = replace(overrides_of(models, techniques, limit, seed, budget_usd), batch=batch)
+    check_json(json_file)
+    if probe is not None:
+        consent_to_probes(scenario, overrides, probe, yes)
+    found, exit_code = show_estimate(_out, scenario, overrides, workspace, probe, quiet)
+    write_json(json_file, found)
+    raise typer.Exit(exit_code)
+
+
+@app.command()
 def run(
     scenario: ScenarioPath,
     models: Models = None,
@@ -106,6 +140,7 @@ def run(
     budget_usd: BudgetUsd = None,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
     race: Race = False,
+    batch: Batch = False,
     diagnose: Diagnose = True,
     resume: Resume = None,
     json_file: JsonFile = None,
@@ -116,9 +151,10 @@ def run(
 
     Example: advisor run scenarios/helpdesk_routing --seed 1
     """
-    overrides = replace(overrides_of(models, techniques, limit, seed, budget_usd), race=race, diagnose=diagnose)
+    overrides = overrides_of(models, techniques, limit, seed, budget_usd)
+    overrides = replace(overrides, race=race, batch=batch, diagnose=diagnose)
     check_json(json_file)
-    consent(scenario, overrides, yes)
+    consent(_out, scenario, overrides, Sitting("run", workspace, resume), yes, quiet)
     _finish(_sit("run", scenario, workspace, overrides, resume, quiet), json_file, quiet)
 
 
@@ -132,6 +168,7 @@ def compare(
     budget_usd: BudgetUsd = None,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
     repeats: Repeats = 1,
+    batch: Batch = False,
     diagnose: Diagnose = True,
     fail_under: FailUnder = None,
     resume: Resume = None,
@@ -145,11 +182,12 @@ def compare(
     """
     from advisor.regression import check_mark
 
-    overrides = replace(overrides_of(models, techniques, limit, seed, budget_usd), repeats=repeats, diagnose=diagnose)
+    overrides = overrides_of(models, techniques, limit, seed, budget_usd)
+    overrides = replace(overrides, repeats=repeats, batch=batch, diagnose=diagnose)
     check_json(json_file)
     if fail_under is not None:
         check_mark(fail_under)
-    consent(scenario, overrides, yes)
+    consent(_out, scenario, overrides, Sitting("compare", workspace, resume), yes, quiet)
     _finish(_sit("compare", scenario, workspace, overrides, resume, quiet), json_file, quiet, fail_under)
 
 
@@ -161,6 +199,9 @@ def tune(
     seed: Seed = None,
     budget_usd: BudgetUsd = None,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+    continues: Continue = None,
+    start: From = None,
+    batch: Batch = False,
     diagnose: Diagnose = True,
     resume: Resume = None,
     json_file: JsonFile = None,
@@ -171,9 +212,10 @@ def tune(
 
     Example: advisor tune scenarios/helpdesk_routing
     """
-    overrides = replace(overrides_of(models, None, limit, seed, budget_usd), diagnose=diagnose)
+    overrides = overrides_of(models, None, limit, seed, budget_usd)
+    overrides = replace(overrides, batch=batch, diagnose=diagnose, continues=continues, start=start)
     check_json(json_file)
-    consent(scenario, overrides, yes)
+    consent(_out, scenario, overrides, Sitting("tune", workspace, resume), yes, quiet)
     _finish(_sit("tune", scenario, workspace, overrides, resume, quiet), json_file, quiet)
 
 
@@ -215,6 +257,27 @@ def gate(
 
 
 @app.command()
+def models(
+    pattern: Annotated[
+        str | None, typer.Argument(metavar="PATTERN", help="Part of a name, or one with * and ?.", show_default=False)
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Ask this endpoint what it has: openai, or one of advisor.toml.")
+    ] = None,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+    json_file: JsonFile = None,
+) -> None:
+    """List models: prices, context, what tuning costs and until when, shutdown dates, what is installed here.
+
+    Example: advisor models gpt-4.1
+    """
+    from advisor.cli.models import show_models
+
+    check_json(json_file)
+    write_json(json_file, show_models(_out, pattern, endpoint, workspace))
+
+
+@app.command()
 def runs(workspace: WorkspaceDir = DEFAULT_WORKSPACE, json_file: JsonFile = None) -> None:
     """List the runs of this workspace.
 
@@ -245,6 +308,22 @@ def report(
     write_json(json_file, found)
 
 
+@app.command()
+def serve(
+    what: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run with a pick, or a model: backend/model.")],
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+) -> None:
+    """Answer the OpenAI chat protocol with the winner of a run: prompts, retrieval and tuned weights included.
+
+    Example: advisor serve 20261123-10
+    """
+    from advisor.cli.serve import serve as serve_until_stopped
+
+    serve_until_stopped(_out, what, workspace, host, port)
+
+
 def main() -> None:
     """Entry point: errors that are meant to be read become one message and an exit code, never a traceback."""
     try:
@@ -272,8 +351,10 @@ def _sit(kind: str, scenario: Path, workspace: Path, overrides: Overrides, resum
             return execute(scenario, workspace, overrides, observe, resume)
     except KeyboardInterrupt as interrupt:
         # Caught here: typer would turn it into a silent exit.
-        how = "".join(f" Go on with the same command and --resume {run_id}" for run_id in interrupt.args)
-        _err.print(f"Interrupted. Nothing that was done is lost.{how}", markup=False, highlight=False, soft_wrap=True)
+        run_id, *left = interrupt.args or ("",)
+        how = f" Go on with the same command and --resume {run_id}" if run_id else ""
+        text = " ".join([f"Interrupted. Nothing that was done is lost.{how}", *left])
+        _err.print(text, markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(_INTERRUPTED) from None
 
 

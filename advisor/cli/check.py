@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from advisor.candidates import NOT_NAMED, Lineup, lineup
+from advisor.candidates import NOT_NAMED, Lineup, lineup, teachers
 from advisor.resolution import resolution
 from advisor.scenario.load import load_scenario
 from advisor.scenario.model import Overrides, Scenario
@@ -27,12 +27,25 @@ def show_check(console: Console, path: Path, overrides: Overrides, quiet: bool) 
         f"  goal: {scenario.scorer_name} of at least {goal.target:g} at {goal.confidence:.0%} confidence",
         *(f"  candidate: {one.id} ({one.technique.summary})" for one in found.prompting),
         *(f"  if needed: {one.id} ({one.technique.summary})" for one in found.tuning),
+        *_teacher(scenario, found),
         *_choice(scenario, found),
         f"  power: {resolution(scenario, found)}",
         *(f"  note: {warning}" for warning in scenario.warnings),
     ]
     for line in lines:
         console.print(Text(line), soft_wrap=True)
+
+
+def _teacher(scenario: Scenario, found: Lineup) -> list[str]:
+    """Who may teach the tuned model, what it is asked, and whether gold is learnt from too."""
+    rules, able = scenario.fine_tune.teacher, teachers(scenario, found)
+    if rules is None or not found.tuning:
+        return []
+    inputs = min(rules.samples, len(rules.inputs.samples))
+    times = "once" if rules.answers == 1 else f"up to {rules.answers} times each"
+    gold = "the train samples too" if rules.gold == "include" else "that alone"
+    who = " or ".join(one.id for one in able)
+    return [f"  teacher: {who} answers {inputs} unlabelled inputs, {times}; the tuned model learns from {gold}"]
 
 
 def _choice(scenario: Scenario, found: Lineup) -> list[str]:

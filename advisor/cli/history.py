@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from advisor.cli.options import DEFAULT_WORKSPACE
 from advisor.goal import Goal
 from advisor.report.files import read_report, write_report
 from advisor.report.html.evidence import gather
@@ -19,7 +22,7 @@ from advisor.scenario.model import Overrides, Scenario
 from advisor.workspace import Workspace
 from backends.errors import AdvisorError, InputError, Problem
 from evals.cache import store_path
-from evals.store import RunRow, Store
+from evals.store import RunRow, RunStatus, Store
 
 
 def _open(workspace: Path) -> Store:
@@ -36,19 +39,52 @@ def _open(workspace: Path) -> Store:
 def show_runs(console: Console, workspace: Path) -> list[dict[str, Any]]:
     """Print all runs, oldest first, and return them."""
     with _open(workspace) as store:
-        found = store.runs()
+        found = [(row, store.billed_usd(row.id)) for row in store.runs()]
     alive = Workspace(workspace).is_locked()
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("run", no_wrap=True)
-    for head in ("kind", "scenario", "status", "verdict", "pick", "s"):
-        table.add_column(head, overflow="fold")
-    for row in found:
-        # A run that says it goes on while nobody holds the workspace was killed.
-        status = "interrupted" if row.status == "running" and not alive else row.status
-        cells = (row.id, row.kind, row.scenario, status, row.verdict or "-", row.pick or "-", f"{row.seconds:.0f}")
-        table.add_row(*(Text(cell) for cell in cells))
-    console.print(table)
-    return [asdict(row) for row in found]
+    # A run that says it goes on while nobody holds the workspace was killed.
+    rows = [(replace(row, status=_status(row, alive)), billed) for row, billed in found]
+    if rows:
+        console.print(_runs(rows))
+        console.print(Text(_hint(rows, workspace), style="dim"), soft_wrap=True)
+    else:
+        console.print("There are no runs in this workspace yet.")
+    return [asdict(row) | {"billed_usd": billed} for row, billed in rows]
+
+
+def _status(row: RunRow, alive: bool) -> RunStatus:
+    return "interrupted" if row.status == "running" and not alive else row.status
+
+
+def _runs(rows: Sequence[tuple[RunRow, float]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for head in ("run", "kind", "scenario", "result"):
+        table.add_column(head, no_wrap=head in {"run", "kind"}, overflow="fold")
+    for head in ("time", "billed"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row, billed in rows:
+        result = Text(row.pick or row.verdict or "-") if row.status == "done" else Text(row.status, style="yellow")
+        table.add_row(row.id, row.kind, Text(row.scenario), result, _span(row.seconds), f"${billed:.2f}")
+    return table
+
+
+def _span(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _hint(rows: Sequence[tuple[RunRow, float]], workspace: Path) -> str:
+    """The command for the last run: to go on with it, else to look at it."""
+    last = next((row for row, _ in reversed(rows) if row.kind != "probe"), None)
+    if last is None:
+        return "Begin a run: advisor run SCENARIO"
+    if last.status == "running":
+        return f"{last.id} goes on at this moment; its report comes at its end."
+    place = "" if workspace == DEFAULT_WORKSPACE else f" --workspace {shlex.quote(str(workspace))}"
+    if last.status in {"interrupted", "failed"}:
+        return f"Go on with it: advisor {last.kind} {shlex.quote(last.scenario_file)} --resume {last.id}{place}"
+    return f"Look at it again: advisor report {last.id}{place}"
 
 
 def rewrite_report(workspace: Path, run_id: str) -> tuple[dict[str, Any], Path]:

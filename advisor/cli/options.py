@@ -16,19 +16,38 @@ DEFAULT_WORKSPACE = Path(".advisor")
 
 ScenarioPath = Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario folder or its scenario.yaml.")]
 Models = Annotated[str | None, typer.Option(help="Models to try instead of the scenario's: a,b", metavar="A,B")]
-Techniques = Annotated[str | None, typer.Option(help="Techniques to try instead: a,b", metavar="A,B")]
+Techniques = Annotated[
+    str | None,
+    typer.Option(help="Techniques to try instead: a,b; fine_tune.when decides about training.", metavar="A,B"),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use only this many test samples.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
 BudgetUsd = Annotated[float | None, typer.Option(min=0, help="Never spend more dollars than this.")]
 WorkspaceDir = Annotated[Path, typer.Option("--workspace", help="Where runs, answers and adapters are kept.")]
 Race = Annotated[bool, typer.Option("--race", help="Test all candidates side by side: sooner done, more spent.")]
+Batch = Annotated[
+    bool,
+    typer.Option("--batch", help="Send billed requests in batches where endpoints have them: half price, but slower."),
+]
 Diagnose = Annotated[
     bool, typer.Option("--diagnose/--no-diagnose", help="Find out why candidates that fall short do, by ablations.")
 ]
 FailUnder = Annotated[float | None, typer.Option(metavar="X", help="Exit with 1 when the best mean score is below X.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Ask about each sample this often; its mean is one observation.")]
+Probe = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Ask about N dev samples a candidate first, which is paid for."),
+]
 Resume = Annotated[
     str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run; nothing is paid twice.")
+]
+Continue = Annotated[
+    str | None,
+    typer.Option("--continue", metavar="RUN", help="Train the tuned model of a former run on, with the data of today."),
+]
+From = Annotated[
+    str | None,
+    typer.Option("--from", metavar="START", help="adapter or base: where --continue starts. Default: what fits."),
 ]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the report object here.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before spending money.")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from advisor.cli.names import short_names
+from advisor.report.foreseen import foreseen_sentence
 from advisor.report.markdown import candidate_cells
+from advisor.report.measured import unsettled
+from advisor.report.tuned import TITLE, trainings
 
-_NAME_WIDTH = 22
-"""Characters of a candidate's name that a table of 80 columns has room for."""
 _STYLES = {
     "certified": "green",
     "eliminated": "red",
@@ -37,30 +39,25 @@ def show_report(console: Console, report: Mapping[str, Any], folder: Path, quiet
         console.print(_table(report))
         if report["comparisons"]:
             console.print(_comparisons(report))
+        if any(one["tuned"] for one in trainings(report)):
+            console.print(_trainings(report))
         console.print()
     console.print(Text(report["because"][0], style="bold"), soft_wrap=True)
     if quiet:
         return
     for sentence in report["because"][1:]:
         console.print(Text(f"• {sentence}"), soft_wrap=True)
-    for title, lines in (("Risks", [r["text"] for r in report["risks"]]), ("Next", report["next_steps"])):
+    said = (
+        ("Would change it", report.get("would_change", ())),
+        ("Risks", [r["text"] for r in report["risks"]]),
+        ("Next", report["next_steps"]),
+    )
+    for title, lines in said:
         for line in lines:
             console.print(Text.assemble((f"{title}: ", "bold"), line), soft_wrap=True)
     console.print(Text(_spending(report), style="dim"), soft_wrap=True)
     files = f"Report: {folder / 'report.html'}, also as .md, .json and junit.xml"
     console.print(Text(files, style="dim"), soft_wrap=True)
-
-
-def short_names(candidates: Iterable[str]) -> dict[str, str]:
-    """What to call candidates where room is short: the technique alone while all are on one model."""
-    found = [candidate.partition("@") for candidate in candidates]
-    one_model = len({model for _, _, model in found}) == 1
-    return {f"{name}@{model}": _broken(name) + ("" if one_model else f"\n  {model}") for name, _, model in found}
-
-
-def _broken(name: str) -> str:
-    """A technique with settings too long for one line has them on the next."""
-    return name if len(name) <= _NAME_WIDTH else name.replace("(", "\n  (", 1)
 
 
 def _table(report: Mapping[str, Any]) -> Table:
@@ -100,10 +97,36 @@ def _comparisons(report: Mapping[str, Any]) -> Table:
     return table
 
 
+def _trainings(report: Mapping[str, Any]) -> Table:
+    """What each training won and what it made the model forget; the report's own table says more."""
+    table = Table(title=TITLE, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    found = trainings(report)
+    probes = list(dict.fromkeys(probe["probe"] for one in found for probe in one["probes"]))
+    for head in ("candidate", "won", *(f"kept: {name}" for name in probes), "training s", "$"):
+        table.add_column(head, justify="left" if head == "candidate" else "right", overflow="fold")
+    names = short_names(candidate["id"] for candidate in report["candidates"])
+    for one in found:
+        kept = {probe["probe"]: probe for probe in one["probes"]}
+        effort = one["tuned"] or {"seconds": None, "cost_usd": None}
+        table.add_row(
+            Text(names.get(one["candidate"], "-")),
+            _paired(one["gain"]),
+            *(_paired(kept.get(name)) for name in probes),
+            "-" if effort["seconds"] is None else f"{effort['seconds']:.0f}",
+            "-" if effort["cost_usd"] is None else f"{effort['cost_usd']:.4f}",
+        )
+    return table
+
+
+def _paired(found: Mapping[str, Any] | None) -> str:
+    """A difference on the same samples, its interval below it."""
+    return "-" if found is None else f"{found['difference']:+.3f}\n{found['low']:+.2f} to {found['high']:+.2f}"
+
+
 def _spending(report: Mapping[str, Any]) -> str:
     spent = report["spent"]
     usd = "unknown cost" if spent["usd"] is None else f"${spent['usd']:.4f}"
     text = f"Spent {usd} and {spent['seconds']:.0f} s; {spent['requests']} requests"
     if spent["cached_requests"]:
         text += f", {spent['cached_requests']} answers reused from the cache"
-    return text + "."
+    return " ".join(part for part in (f"{text}.", foreseen_sentence(report), unsettled(report)) if part)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
-from advisor import economics
+from advisor.advice.recommend import advise
+from advisor.economics.money import money
 from advisor.measure import Serving
 from advisor.outcome import Escalation, Outcome, Row
-from advisor.recommend import advise, tuned_break_even, tuned_worth
+from advisor.report.economics import economics
+from advisor.report.teaching import teaching
 from advisor.resolution import Resolution
 from advisor.scenario.model import Scenario
 from advisor.tuning.pilot import Pilot
@@ -27,14 +30,24 @@ _PACKAGES = (
     "llguidance",
     "faiss-cpu",
     "sentence-transformers",
+    "genai-prices",
 )
 
 
 def build(
-    run: RunRow, scenario: Scenario, outcome: Outcome, resolved: Resolution, hardware: Hardware
+    run: RunRow,
+    scenario: Scenario,
+    outcome: Outcome,
+    resolved: Resolution,
+    hardware: Hardware,
+    foreseen: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The report of a run, ready for json.dumps. Times and ids apart, the same seed gives the same object."""
-    advice = advise(scenario, outcome, resolved, run.id)
+    """The report of a run, ready for json.dumps. Times and ids apart, the same seed gives the same object.
+
+    `foreseen` is what was estimated when the run began.
+    """
+    dollars = money(scenario, outcome, hardware, run.created)
+    advice = advise(scenario, outcome, resolved, dollars, run.id)
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": run.id,
@@ -51,11 +64,12 @@ def build(
         "seed": run.options.get("seed", 0),
         "versions": _versions(),
         "hardware": asdict(hardware),
-        "prices_date": None,
+        "prices_date": None if dollars.prices_date is None else dollars.prices_date.isoformat(),
         "goal": asdict(scenario.goal),
         "verdict": outcome.verdict,
         "pick": outcome.pick,
         "because": list(advice.because),
+        "would_change": list(advice.would_change),
         "candidates": [_candidate(row) for row in outcome.rows],
         "chosen": [asdict(chosen) for chosen in outcome.chosen],
         "left_out": [asdict(left_out) for left_out in outcome.left_out],
@@ -65,15 +79,16 @@ def build(
         "may_be_best": list(outcome.may_be_best),
         "judge": None if outcome.judge_check is None else outcome.judge_check.as_json(),
         "spent": asdict(outcome.spent),
-        "estimate": None,
-        "escalation": _escalation(outcome.escalation),
-        "economics": _economics(scenario, outcome),
+        "estimate": None if foreseen is None else dict(foreseen),
+        "escalation": _escalation(outcome),
+        "economics": economics(scenario, outcome, dollars),
         "alpha_ledger": [dict(row) for row in outcome.ledger],
         "risks": [asdict(risk) for risk in advice.risks],
         "next_steps": list(advice.next_steps),
         "resolution": asdict(resolved),
         "outlook": None if outcome.outlook is None else asdict(outcome.outlook),
         "stopped": outcome.stopped,
+        "notes": list(outcome.notes),
     }
 
 
@@ -136,7 +151,11 @@ def _per_request(measured: Serving) -> dict[str, Any]:
             "output": measured.output_tokens,
         },
         "usd_per_1k_requests": measured.usd_per_1k_requests,
-        "seconds": {"p50": measured.p50_seconds, "p95": measured.p95_seconds},
+        "seconds": {
+            "p50": measured.p50_seconds,
+            "p95": measured.p95_seconds,
+            "first_token_p50": measured.p50_first_token_seconds,
+        },
     }
 
 
@@ -144,35 +163,31 @@ def _interval(interval: Interval | None) -> dict[str, Any] | None:
     return None if interval is None else asdict(interval)
 
 
-def _escalation(escalation: Escalation | None) -> dict[str, Any] | None:
-    if escalation is None:
+def _escalation(outcome: Outcome) -> dict[str, Any] | None:
+    """The leading training, and beside it how every candidate that was to be tuned went."""
+    if outcome.escalation is None:
         return None
+    tuned = [_training(one, outcome) for one in outcome.tunings]
+    return _training(outcome.escalation, outcome) | {"tuned_candidates": tuned}
+
+
+def _training(escalation: Escalation, outcome: Outcome) -> dict[str, Any]:
     return {
+        "candidate": escalation.candidate,
         "decision": escalation.decision,
         "reason": escalation.reason,
         "forecast": None if escalation.pilot is None else _forecast(escalation.pilot),
         "pilot": [] if escalation.pilot is None else [run.as_json() for run in escalation.pilot.runs],
         "tuned": None if escalation.tuned is None else dict(escalation.tuned),
-        "forgetting": None if escalation.forgetting is None else escalation.forgetting.as_json(),
+        "forgetting": escalation.probes[0].as_json() if escalation.probes else None,
+        "probes": [probe.as_json() for probe in escalation.probes],
+        "teaching": teaching(outcome, escalation.candidate),
+        "gain": None if escalation.gain is None else escalation.gain.as_json(),
         "parity": None if escalation.parity is None else asdict(escalation.parity),
+        "former": None if escalation.former is None else escalation.former.as_json(),
+        "errors": None if escalation.mistakes is None else escalation.mistakes.as_json(),
     }
 
 
 def _forecast(found: Pilot) -> dict[str, Any]:
     return asdict(found.forecast) | {"wanted": found.wanted, "with_more_data": asdict(found.with_more)}
-
-
-def _economics(scenario: Scenario, outcome: Outcome) -> dict[str, Any]:
-    volume = scenario.traffic.requests_per_month
-    even = tuned_break_even(scenario, outcome)
-    found = tuned_worth(scenario, outcome)
-    return {
-        "requests_per_month": volume,
-        "months": scenario.traffic.months,
-        "monthly_usd": {
-            row.id: economics.monthly_usd(row.measured.usd_per_1k_requests, volume) for row in outcome.rows
-        },
-        "break_even_requests_per_month": None if even is None else even.requests_per_month,
-        "break_even_against": None if even is None else even.against,
-        "net_present_value": None if found is None else found.as_json(),
-    }

@@ -10,46 +10,51 @@ from typing import Any
 
 import yaml
 
+from advisor.report.teaching import learnt_from, told
+from advisor.report.tuned import trainings
 from advisor.workspace import Workspace
 
 FILE = "README.md"
 
 
 def write_card(workspace: Workspace, report: Mapping[str, Any]) -> None:
-    """Write the card into the adapter's folder when the run tuned a model. Raises WorkspaceError."""
-    escalation = report["escalation"]
-    if escalation is None or escalation["tuned"] is None:
-        return
-    folder = workspace.adapters / escalation["tuned"]["adapter"]
-    if folder.is_dir():
-        workspace.write(folder / FILE, card(report))
+    """Write a card into the adapter's folder of every model that the run tuned. Raises WorkspaceError."""
+    for training in trainings(report):
+        if training["tuned"] is not None:
+            folder = workspace.adapters / training["tuned"]["adapter"]
+            if folder.is_dir():
+                workspace.write(folder / FILE, card(report, training))
 
 
-def card(report: Mapping[str, Any]) -> str:
-    """The card of the tuned model of a report, as Markdown with the metadata that model hubs read."""
-    escalation, scenario = report["escalation"], report["scenario"]
-    tuned = escalation["tuned"]
+def card(report: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    """The card of one tuned model of a report, as Markdown with the metadata that model hubs read."""
+    scenario, tuned, taught = report["scenario"], training["tuned"], training.get("teaching")
     row = next(candidate for candidate in report["candidates"] if candidate["id"] == tuned["candidate"])
-    head = {"base_model": tuned["base"], "library_name": "peft", "tags": ["lora", "advisor"]}
+    is_hosted = bool(tuned.get("hosted"))
+    library = {} if is_hosted else {"library_name": "peft"}
+    head = {"base_model": tuned["base"], **library, "tags": ["advisor"] if is_hosted else ["lora", "advisor"]}
     return "\n".join(
         [
             f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
             f"# {tuned['model']}",
             "",
-            f"A LoRA adapter of `{tuned['base']}` for the task `{scenario['name']}`, made by advisor in run "
-            f"{report['run_id']}. Its licence follows from that of the base model and of the training data; neither is "
-            "known to advisor.",
+            f"{'A model tuned at its provider from' if is_hosted else 'A LoRA adapter of'} `{tuned['base']}` for the "
+            f"task `{scenario['name']}`, made by advisor in run {report['run_id']}. Its licence follows from that of "
+            "the base model and of the training data; neither is known to advisor.",
             "",
             "## Training",
             "",
-            f"{scenario['n_train']} samples ({tuned['trained_tokens']:,} tokens over all epochs), "
+            f"{learnt_from(scenario, taught)} samples ({tuned['trained_tokens']:,} tokens over all epochs), "
             f"{tuned['seconds']:.0f} s, seed {report['seed']}. Scenario hash `{scenario['hash']}`. Recipe:",
             "",
             *(f"- {name}: {value}" for name, value in tuned["recipe"].items()),
             "",
+            *((f"The training went on from `{tuned['start']}`.", "") if tuned.get("start") else ()),
+            *(line for note in tuned.get("notes", ()) for line in (note, "")),
+            *(line for sentence in told(taught) for line in (sentence, "")),
             "## Results",
             "",
-            *(f"- {line}" for line in _results(row, escalation)),
+            *(f"- {line}" for line in _results(row, training)),
             "",
             "Scores are of this task only; the report of the run has the intervals, the samples and their answers.",
             "",
@@ -57,14 +62,16 @@ def card(report: Mapping[str, Any]) -> str:
     )
 
 
-def _results(row: Mapping[str, Any], escalation: Mapping[str, Any]) -> list[str]:
-    tuned, probe, parity = escalation["tuned"], escalation["forgetting"], escalation["parity"]
+def _results(row: Mapping[str, Any], training: Mapping[str, Any]) -> list[str]:
+    tuned, parity = training["tuned"], training["parity"]
     lines = [f"{row['status']} on {row['n']} test samples, mean {_shown(row['mean_score'])}"]
     if row["score"] is not None:
         lines[0] += f" (interval {row['score']['low']:.3f} to {row['score']['high']:.3f})"
     lines.append(f"dev: {_shown(tuned['dev_score'])}; best without training: {_shown(tuned['best_dev_score_before'])}")
-    if probe is not None:
-        lines.append(f"{probe['n']} general questions: {probe['before']:.3f} before, {probe['after']:.3f} after")
+    lines += [
+        f"{probe['n']} questions ({probe['probe']}): {probe['before']:.3f} before, {probe['after']:.3f} after"
+        for probe in training["probes"]
+    ]
     if parity is not None:
         lines.append(
             f"{', '.join(parity['forms'])}: {parity['differing']} of {parity['prompts']} answers differ, logits by "

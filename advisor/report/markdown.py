@@ -6,6 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from advisor.report import measured, mistakes, money, teaching, tuned
+from advisor.report.foreseen import HEAD as FORESEEN_HEAD
+from advisor.report.foreseen import foreseen_rows, foreseen_sentence
+
 _VERDICTS = {
     "pick": "Use {pick}",
     "escalate": "No candidate meets the target",
@@ -33,9 +37,14 @@ def markdown(report: Mapping[str, Any]) -> str:
             ("candidate", "fitting $", "fitting s", "evaluation $", "evaluation s", "requests"),
             [_costs(candidate) for candidate in report["candidates"]],
         ),
+        *_foreseen(report),
         *_escalation(report["escalation"]),
+        *_trainings(report),
+        *_mistakes(report),
         *_list("## Tried", [f"{one['technique']}: {one['reason']}" for one in report["chosen"]]),
         *_list("## Left out", [f"{one['technique']}: {one['reason']}" for one in report["left_out"]]),
+        *_money(report),
+        *_list("## What would change this advice", report.get("would_change", ())),
         *_list("## Risks", [risk["text"] for risk in report["risks"]]),
         *_list("## Next steps", report["next_steps"]),
         "## How this was measured",
@@ -45,6 +54,7 @@ def markdown(report: Mapping[str, Any]) -> str:
             f"test samples; seed {report['seed']}. {spent['requests']} requests, {spent['cached_requests']} more from "
             f"the cache, {_number(spent['usd'], '${:.4f}')}, {spent['seconds']:.0f} s. Run {report['run_id']}."
         ),
+        *measured.notes(report),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -128,6 +138,11 @@ def _costs(candidate: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _foreseen(report: Mapping[str, Any]) -> list[str]:
+    sentence, rows = foreseen_sentence(report), foreseen_rows(report)
+    return [*([_escaped(sentence)] if sentence else []), *([_table(FORESEEN_HEAD, rows)] if rows else [])]
+
+
 def _short(text: str | None) -> str:
     """A text in quotes and in one line, cut where a list would become unreadable."""
     line = " ".join((text or "nothing").split())
@@ -142,25 +157,38 @@ def _escalation(escalation: Mapping[str, Any] | None) -> list[str]:
     if escalation is None:
         return []
     lines = [f"{escalation['decision'].replace('_', ' ').capitalize()}. {escalation['reason']}"]
-    tuned = escalation["tuned"]
-    if tuned is not None:
-        lines.append(
-            f"{tuned['model']}: {tuned['trained_tokens']:,} tokens in {tuned['seconds']:.0f} s, "
-            f"{_number(tuned['cost_usd'], '${:.4f}')}."
-        )
-    probe = escalation["forgetting"]
-    if probe is not None:
-        lines.append(
-            f"General questions, before and after: {probe['before']:.2f} and {probe['after']:.2f} of {probe['n']} "
-            f"({probe['difference']:+.2f}, {probe['low']:+.2f} to {probe['high']:+.2f})."
-        )
-    parity = escalation["parity"]
-    if parity is not None:
-        lines.append(
-            f"Forms ({', '.join(parity['forms'])}) compared on {parity['prompts']} prompts: {parity['differing']} "
-            f"answers differ, logits by {parity['largest_logit_difference']:.2g} at most."
-        )
+    lines += teaching.told(escalation.get("teaching"))
     return ["## Fine-tuning", "\n".join(_escaped(line) for line in lines)]
+
+
+def _money(report: Mapping[str, Any]) -> list[str]:
+    bills, assumed = money.bill_rows(report), money.assumption_rows(report)
+    parts = []
+    if bills:
+        parts += [f"## {money.BILLS_TITLE}", money.bills_note(report), _table(money.BILLS_HEAD, bills)]
+    if assumed:
+        parts += [f"## {money.ASSUMPTIONS_TITLE}", _table(money.ASSUMPTIONS_HEAD, assumed)]
+    return parts
+
+
+def _trainings(report: Mapping[str, Any]) -> list[str]:
+    rows = tuned.rows(report)
+    return [f"### {tuned.TITLE}", _table(tuned.head(report), rows), tuned.NOTE] if rows else []
+
+
+def _mistakes(report: Mapping[str, Any]) -> list[str]:
+    errors = mistakes.errors_of(report)
+    if errors is None:
+        return []
+    tables = (
+        (mistakes.CLUSTER_HEAD, mistakes.cluster_rows(errors)),
+        (mistakes.CLASS_HEAD, mistakes.class_rows(errors)),
+        (mistakes.PAIR_HEAD, mistakes.pair_rows(errors)),
+    )
+    return [
+        *_list(f"### {mistakes.TITLE}", mistakes.sentences(errors)),
+        *(_table(head, rows) for head, rows in tables if rows),
+    ]
 
 
 def _paragraph(sentences: Sequence[str]) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from advisor.scenario.choices import check_model
+from advisor.scenario.fields import Named
 from advisor.scenario.findings import Findings
 from advisor.scenario.samples import Samples
-from advisor.scenario.schema import Named
 from backends.errors import InputError, Problem
 from evals.data import Placed
 from evals.scorers import AnyScorer, ModelScorer, ScorerError, is_custom, make_scorer, right_answer

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from advisor.scenario.fields import Named
 from advisor.scenario.findings import Findings
 from advisor.scenario.model import Overrides, TechniqueSpec
-from advisor.scenario.schema import FineTuneSection, Named
+from advisor.scenario.schema import FineTuneSection
 from advisor.techniques import registry as techniques
 from backends import registry as backends
 from backends.errors import Problem
@@ -37,6 +38,9 @@ def choose_models(said: Sequence[str], override: Sequence[str] | None, findings:
     return models
 
 
+_BASES = {"openai": "Name a model of openai/ or of another endpoint."}
+
+
 def check_model(name: str, place: str, findings: Findings) -> None:
     """A model must be known and usable here."""
     problem = backends.problem(name)
@@ -50,11 +54,11 @@ def check_base(tune: FineTuneSection, findings: Findings) -> None:
     if tune.base is None:
         return
     place = findings.document.place(("fine_tune", "base"))
-    if tune.base.partition("/")[0] == tune.backend:
+    if backends.owner(tune.base) in (tune.backend, None):
         check_model(tune.base, place, findings)
     else:
         what = f"fine_tune.base is {tune.base!r}, which the backend {tune.backend!r} cannot tune."
-        findings.problems.append(Problem(place, what, f"Name a model that begins with {tune.backend}/."))
+        findings.problems.append(Problem(place, what, _BASES.get(tune.backend, f"Name a model of {tune.backend}/.")))
 
 
 def choose_techniques(

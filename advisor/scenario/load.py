@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from advisor.goal import Goal
 from advisor.scenario import answers, assets, chain, choices, documents, toolbox
 from advisor.scenario.complaints import problems_of
 from advisor.scenario.document import Document as ScenarioDocument
 from advisor.scenario.document import read_document
+from advisor.scenario.endpoints import declare_endpoints
 from advisor.scenario.findings import Findings
-from advisor.scenario.model import BudgetLimits, FineTune, Overrides, Scenario, TechniqueSpec, Traffic
-from advisor.scenario.samples import DEFAULT_SEED, Samples, read_probe, read_samples
+from advisor.scenario.model import (
+    BudgetLimits,
+    Economics,
+    FineTune,
+    Hosting,
+    Overrides,
+    Probe,
+    Scenario,
+    Teacher,
+    TechniqueSpec,
+    Traffic,
+)
+from advisor.scenario.probes import read_probes
+from advisor.scenario.samples import DEFAULT_SEED, Samples, read_samples
 from advisor.scenario.schema import DEFAULT_MARGIN, PLACEHOLDERS, GoalSection, ScenarioFile
+from advisor.scenario.teacher import read_teacher
 from backends.errors import InputError, Problem
 from evals.scorers.base import AnyScorer
 from evals.splits import shuffled_prefix
-from evals.task import ChainStep, Document, Sample, Task, Toolbox
+from evals.task import ChainStep, Document, Task, Toolbox
+
+_DATA = frozenset({".csv", ".tsv", ".jsonl", ".parquet"})
+"""Endings of files that people name in place of a scenario."""
 
 __all__ = ["Overrides", "Scenario", "TechniqueSpec", "load_scenario"]
 
@@ -59,9 +77,10 @@ class _Checked:
     documents: tuple[Document, ...]
     tools: Toolbox | None
     chain: tuple[ChainStep, ...]
-    probe: tuple[Sample, ...]
+    probes: tuple[Probe, ...]
     models: tuple[str, ...]
     techniques: tuple[TechniqueSpec, ...] | None
+    teacher: Teacher | None
 
 
 def _check(
@@ -70,6 +89,10 @@ def _check(
     """Everything beyond form and data. Keys that are wrong already hold stand-ins and are passed over."""
     labels = tuple(said.labels or ())
     choices.check_overrides(overrides, findings)
+    if overrides.batch and said.goal.max_p95_seconds is not None:
+        what = "batches do not tell how long a user waits, and goal.max_p95_seconds limits that."
+        findings.problems.append(Problem("--batch", what, "Leave out --batch, or remove the limit."))
+    declare_endpoints({} if "endpoints" in wrong_keys else said.endpoints, findings)
     answers.check_labels(labels, findings)
     answers.check_classes(labels, samples, findings)
     scorer = None if "scorer" in wrong_keys else answers.load_scorer(said.scorer, findings)
@@ -91,9 +114,10 @@ def _check(
         documents=passages,
         tools=toolbox.load_toolbox(said.tools, findings) if said.tools else None,
         chain=chain.load_chain(said.chain, findings),
-        probe=read_probe(said.fine_tune.probe, findings) if said.fine_tune.probe else (),
+        probes=read_probes(said.fine_tune.probe, findings),
         models=choices.choose_models(named, overrides.models, findings),
         techniques=choices.choose_techniques(said.techniques, overrides.techniques, findings),
+        teacher=read_teacher(said, samples, findings) if said.fine_tune.teacher else None,
     )
 
 
@@ -131,13 +155,18 @@ def _scenario(
         budget=BudgetLimits(
             usd=said.budget.usd if overrides.budget_usd is None else overrides.budget_usd, minutes=said.budget.minutes
         ),
-        fine_tune=FineTune(**{key: value for key, value in said.fine_tune if key != "probe"}),
+        fine_tune=FineTune(
+            **{key: value for key, value in said.fine_tune if key not in {"probe", "teacher"}}, teacher=checked.teacher
+        ),
         models=checked.models,
+        endpoints=said.endpoints,
         embedder=said.embedder,
         techniques=checked.techniques,
         volatility=said.knowledge.volatility,
-        probe=checked.probe,
-        usd_per_hour=said.hosting.usd_per_hour,
+        probes=checked.probes,
+        hosting=Hosting(**dict(said.hosting)),
+        economics=Economics(**dict(said.economics)),
+        stated=_stated(said),
         seed=seed,
         hash=_hash(said, files, samples.hub),
         files=files,
@@ -148,6 +177,9 @@ def _scenario(
 def find_scenario(path: Path) -> Path:
     """The scenario file a path means. Raises InputError when there is none."""
     file = path / FILE_NAME if path.is_dir() else path
+    if path.is_file() and path.suffix in _DATA:
+        what = "is data, and no scenario."
+        raise InputError(Problem(str(path), what, f"Make a scenario of it: advisor init {shlex.quote(str(path))}"))
     if file.is_file():
         return file.absolute()
     if path.is_dir():
@@ -174,6 +206,16 @@ def _validate(document: ScenarioDocument, findings: Findings) -> tuple[ScenarioF
         return ScenarioFile.model_validate({**PLACEHOLDERS, **right}), wrong
 
 
+def _stated(said: ScenarioFile) -> frozenset[str]:
+    sections = {name: getattr(said, name) for name in said.model_fields_set}
+    return frozenset(
+        f"{name}.{key}"
+        for name, section in sections.items()
+        if isinstance(section, BaseModel)
+        for key in section.model_fields_set
+    )
+
+
 def _first_known(*values: int | None) -> int:
     return next(value for value in values if value is not None)
 
@@ -193,7 +235,11 @@ def _hash(said: ScenarioFile, files: Sequence[Path], hub: Sequence[str]) -> str:
 
 
 def _hashed(said: ScenarioFile, files: Sequence[Path], hub: Sequence[str]) -> Iterator[bytes]:
-    yield json.dumps(said.model_dump(mode="json"), ensure_ascii=False, sort_keys=True).encode()
+    content = said.model_dump(mode="json")
+    if not said.endpoints:
+        # Scenarios without any keep the hash they had before there were endpoints.
+        del content["endpoints"]
+    yield json.dumps(content, ensure_ascii=False, sort_keys=True).encode()
     for path in files[1:]:
         yield path.name.encode()
         yield path.read_bytes()

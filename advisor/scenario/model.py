@@ -25,11 +25,68 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class Economics:
+    """What the money figures assume, beyond what was measured. Dollars throughout."""
+
+    usd_per_label: float = 0.0
+    evaluation_share: float = 1.0
+    tuned_usd_per_month: float = 0.0
+    growth_per_month: float = 0.0
+    volume_spread: float = 0.8
+    life_spread: float = 0.5
+    saving_spread: float = 0.0
+    success: float | None = None
+    """None: as forecast before a training, certain once the tuned candidate is certified."""
+    retraining_months: float | None = None
+    """None: by the volatility of the knowledge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hosting:
+    """The machine that local models run on."""
+
+    usd_per_hour: float | None = None
+    """None takes the default for this machine."""
+    utilisation: float = 1.0
+    always_on: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetLimits:
     """What the whole run may use; None is no limit."""
 
     usd: float | None = None
     minutes: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unlabelled:
+    """Inputs without gold answers, kept apart from the splits."""
+
+    samples: tuple[Sample, ...]
+    """Their targets are empty."""
+    read: int
+    """How many there were before those that may not be used were left out."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Why -> how many: `train`, `dev`, `test` (also in this split), `repeated`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """A candidate whose answers to unlabelled inputs the tuned model learns from."""
+
+    inputs: Unlabelled
+    candidate: TechniqueSpec | None = None
+    """What the teacher must be; None leaves the choice to the run."""
+    specs: tuple[TechniqueSpec, ...] = ()
+    """Techniques that are candidates because the teacher is one of them."""
+    model: str | None = None
+    """What it must ask; None for any of the scenario's models."""
+    samples: int = 1000
+    usd: float | None = None
+    answers: int = 3
+    agreement: float = 1.0
+    gold: Literal["include", "exclude"] = "include"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +100,18 @@ class FineTune:
     max_usd: float | None = None
     pilot: bool = True
     """Whether a pilot on parts of the train split comes before the full training."""
+    teacher: Teacher | None = None
+    """None learns from the train split alone."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """General questions that are reported together."""
+
+    name: str
+    samples: tuple[Sample, ...]
+    """`metadata["choices"]` lists the choices of a question that has some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +138,12 @@ class Overrides:
     """How often a comparison asks each candidate about each sample."""
     diagnose: bool = True
     """Look into the failures of candidates that fall short."""
+    batch: bool = False
+    """Send billed requests in batches: cheaper, and slower by minutes to hours."""
+    continues: str | None = None
+    """A former run whose tuned model `tune` goes on from."""
+    start: str | None = None
+    """`adapter` or `base`: what such a training starts with; None takes the adapter where it fits."""
 
 
 @dataclass(frozen=True)
@@ -89,18 +163,28 @@ class Scenario:
     budget: BudgetLimits
     fine_tune: FineTune
     models: tuple[str, ...]
+    endpoints: Mapping[str, Mapping[str, Any]]
+    """Servers that it describes itself, by name, as in advisor.toml."""
     embedder: str
     techniques: tuple[TechniqueSpec, ...] | None
     """None: whatever fits the task."""
     volatility: Volatility
-    probe: tuple[Sample, ...]
+    probes: tuple[Probe, ...]
     """General questions asked before and after a training; empty for those that ship."""
-    usd_per_hour: float | None
     seed: int
     """Seed of the run: `Overrides.seed`, else the scenario's `data.seed`, else 1. It never moves the split."""
     hash: str
     """SHA-256 of the scenario's content and of every byte it rests on; command-line overrides do not change it."""
     files: tuple[Path, ...]
     """Every file it rests on."""
+    hosting: Hosting
+    economics: Economics
+    stated: frozenset[str]
+    """Keys of sections that the scenario gives itself, as `traffic.months`; all others hold defaults."""
     warnings: tuple[str, ...]
     """What works, but should be known."""
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """Price of the machine that local models run on, where the scenario gives it."""
+        return self.hosting.usd_per_hour

@@ -8,12 +8,11 @@ from typing import get_args
 from advisor.scenario.findings import Findings
 from advisor.scenario.paths import shown
 from advisor.scenario.schema import ColumnNames, Data
-from backends.errors import Problem
 from evals.data import Columns, Placed, Table, as_text, to_samples
 from evals.files import read_table
 from evals.hub import read_hub
 from evals.leakage import label_problems, split_problems, without_repeats
-from evals.splits import split_indices
+from evals.splits import shuffled_prefix, split_indices
 from evals.task import Sample, Split
 
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -56,23 +55,18 @@ def read_samples(data: Data, columns: ColumnNames, labels: tuple[str, ...], find
             findings.problems += split_problems(samples.splits)
     if labels:
         findings.problems += label_problems(samples.splits, labels)
+    _limit(data, samples, stratify=bool(labels))
     return samples
 
 
-def read_probe(text: str, findings: Findings) -> tuple[Sample, ...]:
-    """General questions for before and after a training: `input`, `target` and, optionally, `choices`."""
-    path = findings.file(("fine_tune", "probe"), text)
-    if path is None:
-        return ()
-    table = read_table(path, shown(path, findings.folder))
-    placed, problems = to_samples(table, Columns({}), "probe")
-    findings.problems += [*table.problems, *problems]
-    for one in placed:
-        choices = one.sample.metadata.get("choices")
-        if choices is not None and (not isinstance(choices, list) or one.sample.target not in map(str, choices)):
-            what = "the choices of a probe question are a list that holds its target."
-            findings.problems.append(Problem(one.place, what, "Correct or remove the choices."))
-    return tuple(one.sample for one in placed)
+def _limit(data: Data, samples: Samples, stratify: bool) -> None:
+    """Keep as many samples of a split as are wanted: the first of a seeded order, left in the file's."""
+    seed = DEFAULT_SEED if data.seed is None else data.seed
+    for split in SPLITS:
+        most, placed = getattr(data.limit, split), samples.splits.get(split, ())
+        if most is not None:
+            kept = {one.id for one in shuffled_prefix([one.sample for one in placed], most, seed, stratify)}
+            samples.splits[split] = tuple(one for one in placed if one.sample.id in kept)
 
 
 class _Reader:

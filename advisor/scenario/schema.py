@@ -11,8 +11,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+
+from advisor.scenario.endpoints import ENDPOINTS_SCHEMA
+from advisor.scenario.fields import (
+    Count,
+    InnerShare,
+    Label,
+    NamedList,
+    NamedOrText,
+    NotNegative,
+    Positive,
+    Section,
+    Share,
+    Text,
+    wrong,
+)
 
 SCHEMA_FILE = Path(__file__).with_name("schema.json")
 
@@ -21,60 +35,12 @@ DEFAULT_EMBEDDER = "local/all-minilm-l6-v2"
 DEFAULT_MARGIN = 0.03
 
 
-def wrong(what: str, remedy: str) -> PydanticCustomError:
-    """A validation error in our words; `what` continues a sentence that starts with the key."""
-    return PydanticCustomError("advisor", "{what} {remedy}", {"what": what, "remedy": remedy})
+class SplitLimits(Section):
+    """How many samples of each split are used, at most."""
 
-
-def _share(value: float) -> float:
-    """A fraction; 85 was meant as 0.85."""
-    if 1 < value <= 100:
-        raise wrong(f"is {value:g}, but scores lie between 0 and 1:", f"write {value / 100:g}.")
-    if not 0 <= value <= 1:
-        raise wrong(f"is {value:g}, but scores lie between 0 and 1.", "")
-    return value
-
-
-def _inner_share(value: float) -> float:
-    value = _share(value)
-    if value in (0, 1):
-        raise wrong(
-            f"is {value:g}, which no finite number of samples can prove or refute.", "Write 0.99, for instance."
-        )
-    return value
-
-
-def _named(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
-def _named_all(value: Any) -> Any:
-    if value == "auto":
-        return None
-    return [_named(item) for item in value] if isinstance(value, list) else value
-
-
-def _label(value: Any) -> Any:
-    """Labels that YAML reads as numbers or truth values, written as the data's are."""
-    return value if isinstance(value, str) or value is None else json.dumps(value)
-
-
-Share = Annotated[float, AfterValidator(_share), Field(json_schema_extra={"minimum": 0, "maximum": 1})]
-InnerShare = Annotated[
-    float, AfterValidator(_inner_share), Field(json_schema_extra={"exclusiveMinimum": 0, "exclusiveMaximum": 1})
-]
-Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
-Label = Annotated[
-    str, BeforeValidator(_label), Field(min_length=1), WithJsonSchema({"type": ["string", "number", "boolean"]})
-]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """A mapping whose keys are all known."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    train: Count | None = Field(default=None, description="Train samples at most.")
+    dev: Count | None = Field(default=None, description="Dev samples at most.")
+    test: Count | None = Field(default=None, description="Test samples at most; --limit takes fewer still.")
 
 
 class Data(Section):
@@ -92,6 +58,9 @@ class Data(Section):
     seed: int | None = Field(default=None, description="With `all`: seed of the split. Default 1.")
     where: dict[str, Annotated[list[Label], Field(min_length=1)]] = Field(
         default={}, description="Keep only rows whose field (`target` or any other) is one of the values listed."
+    )
+    limit: SplitLimits = Field(
+        default=SplitLimits(), description="Use at most so many samples of a split: the first of a seeded order."
     )
 
     @model_validator(mode="after")
@@ -168,6 +137,70 @@ class Budget(Section):
     minutes: Positive | None = Field(default=None, description="Minutes of wall-clock time.")
 
 
+class ProbeSection(Section):
+    """General questions to ask before and after a training."""
+
+    file: Text = Field(description="File of questions: input, target and, optionally, choices.")
+    name: Text | None = Field(default=None, description="What the report calls it. Default: the file's name.")
+    columns: ColumnNames = Field(default=ColumnNames(), description="Names of the file's fields, where they differ.")
+    limit: Count | None = Field(default=None, description="Questions at most: the first of a seeded order.")
+
+
+def _probes(value: Any) -> Any:
+    """A file, a mapping or a list of either, as a list of mappings."""
+    named = value if isinstance(value, list) else [value]
+    return [{"file": one} if isinstance(one, str) else one for one in named]
+
+
+_PROBE_FILE: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {
+            "type": "object",
+            "properties": {
+                "file": {"type": "string", "minLength": 1},
+                "name": {"type": "string", "minLength": 1},
+                "columns": {"type": "object"},
+                "limit": {"type": "integer", "minimum": 1},
+            },
+            "required": ["file"],
+            "additionalProperties": False,
+        },
+    ]
+}
+_PROBE_SCHEMA = {"anyOf": [*_PROBE_FILE["anyOf"], {"type": "array", "items": _PROBE_FILE, "minItems": 1}]}
+
+
+class TeacherSection(Section):
+    """A candidate whose answers to unlabelled inputs the tuned model learns from."""
+
+    inputs: Text = Field(
+        description="File of inputs to answer; targets in it are not read. Inputs that are also in train, dev or test "
+        "are left out."
+    )
+    candidate: NamedOrText | None = Field(
+        default=None,
+        description="Technique that teaches, a name or {name: NAME, option: value}; it is a candidate whether "
+        "`techniques` lists it or not. Default: the pick of the run, else the best on dev.",
+    )
+    model: Text | None = Field(default=None, description="Model that teaches. Default: any of `models`.")
+    samples: Count = Field(default=1000, description="Inputs to answer at most: the first of a seeded order.")
+    usd: NotNegative | None = Field(
+        default=None, description="Dollars that its answers may cost; asking ends before an input that could cost more."
+    )
+    answers: Count = Field(
+        default=3,
+        description="Answers asked for each input at most: the first as tested, the others drawn at temperature 0.7.",
+    )
+    agreement: Share = Field(
+        default=1.0,
+        description="Share of these answers that must agree with the first, by the scorer, for it to be taught.",
+    )
+    gold: Literal["include", "exclude"] = Field(
+        default="include", description="Whether the tuned model learns from the train split too."
+    )
+
+
 class FineTuneSection(Section):
     """Whether and how to fine-tune."""
 
@@ -183,9 +216,13 @@ class FineTuneSection(Section):
     pilot: bool = Field(
         default=True, description="Train on a quarter and a half first, and stop when the forecast leaves no chance."
     )
-    probe: Text | None = Field(
-        default=None,
-        description="File of general questions (input, target, choices) asked before and after. Default: 64 of ours.",
+    probe: Annotated[list[ProbeSection], BeforeValidator(_probes), WithJsonSchema(_PROBE_SCHEMA)] = Field(
+        default=[],
+        description="File of general questions (input, target, choices) asked before and after, or a list of such "
+        "files: FILE or {file: FILE, name: NAME, columns: {input: X}, limit: N}. Default: 64 of ours.",
+    )
+    teacher: TeacherSection | None = Field(
+        default=None, description="Candidate whose answers to unlabelled inputs the tuned model learns from."
     )
     recipe: dict[str, Any] = Field(default={}, description="Hyperparameters of the tuner, such as epochs or rank.")
 
@@ -194,6 +231,48 @@ class Hosting(Section):
     """The machine that local models run on."""
 
     usd_per_hour: NotNegative | None = Field(default=None, description="What an hour of it costs, in USD.")
+    utilisation: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="Share of the paid time in which it works at the measured rates."
+    )
+    always_on: bool = Field(
+        default=False, description="It is paid all month, 730 hours, whether requests come or not; whole machines."
+    )
+
+
+class EconomicsSection(Section):
+    """What the money figures assume, beyond what was measured."""
+
+    usd_per_label: NotNegative = Field(
+        default=0.0, description="What a train or dev label costs, in USD. Default 0: those there are were paid for."
+    )
+    evaluation_share: Share = Field(
+        default=1.0, description="Share of the dollars of evaluating a fine-tune that count as its cost."
+    )
+    tuned_usd_per_month: NotNegative = Field(
+        default=0.0, description="Fee a month for keeping a tuned model deployed at an endpoint, in USD."
+    )
+    growth_per_month: Annotated[float, Field(gt=-1, le=1)] = Field(
+        default=0.0, description="Growth of the requests from month to month: 0.05 is 5 % more each."
+    )
+    volume_spread: NotNegative = Field(
+        default=0.8,
+        description="Uncertainty of the requests a month, as the standard deviation of their logarithm: with 0.8 they "
+        "are within a factor of 2.2 in two of three cases.",
+    )
+    life_spread: Annotated[float, Field(gt=0, le=2)] = Field(
+        default=0.5, description="Uncertainty of a fine-tune's life: its standard deviation as a share of its mean."
+    )
+    saving_spread: NotNegative = Field(
+        default=0.0, description="Uncertainty of what a request saves, as the standard deviation of its logarithm."
+    )
+    success: Share | None = Field(
+        default=None, description="Probability that a fine-tune comes off. Default: as forecast, 1 once it is shown."
+    )
+    retraining_months: Positive | None = Field(
+        default=None,
+        description="Months until a tuned model must be trained again. Default by knowledge.volatility: never when "
+        "static, else whenever the answers change (1 month, 0.23, 0.033; realtime as daily).",
+    )
 
 
 class Knowledge(Section):
@@ -225,28 +304,6 @@ class ChainStep(Section):
     )
 
 
-class Named(BaseModel):
-    """A name with options beside it."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-
-    name: Text
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """Everything beside the name."""
-        return self.model_extra or {}
-
-
-_NAMED_SCHEMA: dict[str, Any] = {
-    "anyOf": [
-        {"type": "string", "minLength": 1},
-        {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
-    ]
-}
-_TECHNIQUES_SCHEMA = {"anyOf": [{"const": "auto"}, {"type": "array", "items": _NAMED_SCHEMA, "minItems": 1}]}
-
-
 class ScenarioFile(Section):
     """A task for a language model, what it must reach, and what may be tried and spent."""
 
@@ -263,9 +320,7 @@ class ScenarioFile(Section):
         default=None, description="The closed set of answers, if there is one; answers are held to it."
     )
     output_schema: Text | None = Field(default=None, description="File with the JSON Schema that answers must follow.")
-    scorer: Annotated[Named, BeforeValidator(_named), WithJsonSchema(_NAMED_SCHEMA)] = Field(
-        description="Name, {name: NAME, option: value} or file.py:function."
-    )
+    scorer: NamedOrText = Field(description="Name, {name: NAME, option: value} or file.py:function.")
     documents: Text | None = Field(
         default=None, description="Folder of .md, .txt, .pdf files or a .jsonl file to retrieve from."
     )
@@ -278,20 +333,22 @@ class ScenarioFile(Section):
     embedder: Text = Field(
         default=DEFAULT_EMBEDDER, description="Model that embeds texts for retrieval and neighbours."
     )
-    techniques: Annotated[
-        Annotated[list[Named], Field(min_length=1)] | None,
-        BeforeValidator(_named_all),
-        WithJsonSchema(_TECHNIQUES_SCHEMA),
-    ] = Field(
+    techniques: NamedList = Field(
         default=None,
         description="auto, or a list of names and {name: NAME, option: value}.",
         json_schema_extra={"default": "auto"},
+    )
+    endpoints: Annotated[dict[str, dict[str, Any]], WithJsonSchema(ENDPOINTS_SCHEMA)] = Field(
+        default={}, description="Servers that speak the OpenAI protocol, by the first part of their models' names."
     )
     goal: GoalSection = Field(description="What a candidate must reach.")
     traffic: TrafficSection = Field(default=TrafficSection(), description="What production looks like.")
     budget: Budget = Field(default=Budget(), description="What the whole run may use.")
     fine_tune: FineTuneSection = Field(default=FineTuneSection(), description="Whether and how to fine-tune.")
     hosting: Hosting = Field(default=Hosting(), description="The machine that local models run on.")
+    economics: EconomicsSection = Field(
+        default=EconomicsSection(), description="What the money figures assume, beyond what was measured."
+    )
 
 
 PLACEHOLDERS: Mapping[str, Any] = {

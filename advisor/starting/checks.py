@@ -61,6 +61,11 @@ class Combined:
     lost: tuple[str, ...] = field(default_factory=tuple)
 
 
+def is_unknown(target: str) -> bool:
+    """Whether a target only describes what is checked."""
+    return target.startswith(UNKNOWN.partition("{")[0])
+
+
 def combine(rows: Sequence[Sequence[Check]]) -> Combined | None:
     """Choose the scorer that says what most rows demand; None when no row demands anything that can be checked.
 

@@ -14,8 +14,9 @@ from advisor.candidates import lineup
 from advisor.resolution import Resolution, resolution
 from advisor.scenario.load import load_scenario
 from advisor.starting.answers import Answers, baseline, understand
+from advisor.starting.checks import is_unknown
 from advisor.starting.columns import Wishes
-from advisor.starting.draft import Draft, Guess, Measure, refuse
+from advisor.starting.draft import Draft, Guess, Measure, count, refuse
 from advisor.starting.openai_evals import goal_from
 from advisor.starting.sources import read_source
 from advisor.starting.splitting import divide
@@ -101,7 +102,7 @@ def _plan(source: Path, name: str, wishes: Wishes) -> Plan:
     parts = divide(draft.examples, source.name, stratify=bool(answers.labels))
     instructions, told = _instructions(draft, answers)
     target, goal = _goal(draft, answers)
-    guesses = (*draft.guesses, *told, *answers.guesses, *parts.guesses, goal, *_size(len(parts.test)))
+    guesses = (*draft.guesses, *told, *answers.guesses, *parts.guesses, *_means(draft), goal, *_size(len(parts.test)))
     lost = tuple(one[:1].upper() + one[1:] for one in (*draft.lost, *parts.lost))
     return Plan(name, source.name, draft, parts, answers, answers.measure, instructions, target, guesses, lost)
 
@@ -152,6 +153,17 @@ def _goal(draft: Draft, answers: Answers) -> tuple[float, Guess]:
     return target, Guess("goal", f"target {target:g}", why, check)
 
 
+def _means(draft: Draft) -> Iterator[Guess]:
+    """Why only one prompt is asked, and which rows to mend so that everything can be tried."""
+    if draft.answers_known:
+        return
+    unknown = [example.place for example in draft.examples if is_unknown(example.target)]
+    where = f"{count(len(unknown), 'row')}, the first from {unknown[0]}, have" if unknown else "the rows have"
+    why = f"{where} no right answer that passes its own checks, so no technique can learn from them"
+    check = "Can you give them right answers? Then write `techniques: auto`, and everything is tried."
+    yield Guess("techniques", "one prompt, no fine-tuning", why, check)
+
+
 def _size(tests: int) -> Iterator[Guess]:
     if tests < _FEW_TEST:
         why = "an interval of five points takes about 200"
@@ -172,7 +184,7 @@ def _write(folder: Path, plan: Plan, source: Path, force: bool) -> None:
         raise refuse(str(folder), f"cannot be written: {error.strerror}.", "Choose another with --into DIR.") from None
     try:
         unfinished.chmod(0o755)
-        write_folder(unfinished, plan)
+        write_folder(unfinished, plan, folder.resolve().name)
         _place(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,8 +59,8 @@ _Dumper.add_implicit_resolver(
 _Dumper.add_representer(_Block, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|"))
 
 
-def write_folder(folder: Path, plan: Plan) -> None:
-    """Write all files into an existing folder."""
+def write_folder(folder: Path, plan: Plan, called: str) -> None:
+    """Write all files into an existing folder; `called` is the name that it will have."""
     for split, examples in plan.parts.items():
         _write(folder / f"{split}.jsonl", "".join(_line(example) for example in examples))
     if plan.answers.schema is not None:
@@ -69,7 +70,7 @@ def write_folder(folder: Path, plan: Plan) -> None:
     if plan.draft.tools:
         _write(folder / "tools.jsonl", "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in plan.draft.tools))
     _write(folder / "scenario.yaml", scenario_text(plan))
-    _write(folder / "README.md", page(plan))
+    _write(folder / "README.md", page(plan, called))
 
 
 def _write(path: Path, text: str) -> None:
@@ -222,8 +223,9 @@ def _tune_section(plan: Plan) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
 # -- README.md --------------------------------------------------------------------------------------------------------
 
 
-def page(plan: Plan) -> str:
+def page(plan: Plan, called: str) -> str:
     """One page: where the scenario comes from, what was guessed, what to check, what next."""
+    place = shlex.quote(called)
     lines = [
         f"# {plan.name}",
         "",
@@ -244,10 +246,12 @@ def page(plan: Plan) -> str:
         "",
         "## Next",
         "",
+        "From the folder that holds this one:",
+        "",
         "```",
-        f"advisor check {plan.name}       # everything that is wrong, and what the test rows can tell apart",
-        f"advisor compare {plan.name}     # every candidate on all test rows",
-        f"advisor run {plan.name}         # cheapest first, until one provably meets the target",
+        f"advisor check {place}       # everything that is wrong, and what the test rows can tell apart",
+        f"advisor compare {place}     # every candidate on all test rows",
+        f"advisor run {place}         # cheapest first, until one provably meets the target",
         "```",
     ]
     return "\n".join(lines) + "\n"

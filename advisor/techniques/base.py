@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
+from advisor.techniques.forecast import Plan, Prospect
 from backends.meter import Meter
 from backends.types import TunedModel, TuneJob
 from evals.runner import Solve
@@ -35,6 +36,10 @@ class FitContext:
     fitting cost, stored, and not paid for again on resume. The same name must always mean the same choice."""
     note: Callable[[str, int, int], None] = lambda what, done, total: None
     """Tells the user where a long fit is: what is done, how much of how much."""
+    start: Path | None = None
+    """Folder of a fitted technique of a former run whose tuned model a training goes on from."""
+    tuned_trials: Callable[[str, Path, Solve, Sequence[Sample]], Awaitable[list[Trial]]] | None = None
+    """As `trials`, on the tuned model of this name and folder, which names the choice; None where none can be tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,10 @@ class Technique(Protocol):
     def others(self, task: Task) -> tuple[str, ...]:
         """Names of chat models it asks besides the candidate's own."""
         return ()
+
+    def forecast(self, task: Task, prospect: Prospect) -> Plan | None:
+        """What fitting and answering will ask, told without asking; None when it cannot be told."""
+        return None
 
     async def fit(self, task: Task, context: FitContext) -> Fitted:
         """Learn from `task.train` (and choose on `task.dev`); `task.test` is out of bounds."""

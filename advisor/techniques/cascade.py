@@ -13,8 +13,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+from advisor.span import ONCE, Span
 from advisor.techniques import inner
 from advisor.techniques.base import FitContext, Fitted, Technique, read_state, write_state
+from advisor.techniques.forecast import Ask, Plan, Prospect, Round, Way
 from advisor.techniques.self_consistency import vote
 from advisor.techniques.threshold import NEVER_SURE, Point, Row, pick_threshold, rows, shown, stands
 from backends.aside import Change, asides
@@ -35,6 +37,8 @@ _TEMPERATURE = 0.7
 _APART = 100
 """Numbers that each drawn answer's requests may use for repetitions of their own."""
 _DEV_SAMPLES = 50
+_NEEDED = Span(0, 0.5, 1)
+"""Share of the inputs that need a dear answer; before dev has told, any share is as likely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +204,31 @@ class Cascade(Technique):
         named = (self.dear,) if self.dear is not None else ()
         return tuple(dict.fromkeys([*named, *(name for part in self._parts for name in part.others(task))]))
 
+    def forecast(self, task: Task, prospect: Prospect) -> Plan | None:
+        """Both parts fitted and tried on dev; afterwards the cheap one always, the dear one nobody knows how often."""
+        cheap, dear = (part.forecast(task, prospect) for part in self._parts)
+        if cheap is None or dear is None:
+            return None
+        first = _part(cheap, CHEAP, None)
+        second = _part(dear, DEAR, self.dear)
+        asked = Span.exactly(1 if self._sure_by(task) == "label_probability" else _AGREEING)
+        pairs = [
+            (first.ways[number % len(first.ways)], second.ways[number % len(second.ways)])
+            for number in range(max(len(first.ways), len(second.ways)))
+        ]
+        both = tuple(_both(*pair, asked, ONCE) for pair in pairs)
+        ways = tuple(_both(*pair, asked, _NEEDED) for pair in pairs)
+        count = min(len(task.dev), _DEV_SAMPLES) if self.threshold is None else 0
+        drawn = random.Random(f"{prospect.seed}:cascade").sample(list(task.dev), count)
+        rounds = (*first.rounds, *second.rounds, Round(both, tuple(drawn), 1))
+        return Plan(ways, rounds, (*first.asks, *second.asks), (*first.corpora, *second.corpora))
+
+    def _sure_by(self, task: Task) -> SureBy:
+        return self.sure_by or ("label_probability" if task.labels else "self_agreement")
+
     async def fit(self, task: Task, context: FitContext) -> FittedCascade:
         """Fit both parts, then let both answer dev once and choose the threshold from these answers."""
-        way: SureBy = self.sure_by or ("label_probability" if task.labels else "self_agreement")
+        way = self._sure_by(task)
         made = FittedCascade(
             cheap=await inner.fit(self.first, task, context, CHEAP, None),
             dear=await inner.fit(self.then, task, context, DEAR, self.dear),
@@ -216,6 +242,30 @@ class Cascade(Technique):
             return await _with_threshold(made, context, drawn)
         # One answer shows whether the model tells probabilities.
         return (await _tell_sure(made, context, drawn[:1]))[0] if way == "label_probability" else made
+
+
+def _part(plan: Plan, role: str, on: str | None) -> Plan:
+    """The plan of a part: on a model of its own, its ways named after its role."""
+
+    def elsewhere(ask: Ask) -> Ask:
+        return replace(ask, on=ask.on or on)
+
+    def named(way: Way) -> Way:
+        asks = way.asks
+        return replace(way, name=f"{role}: {way.name}", asks=lambda sample: list(map(elsewhere, asks(sample))))
+
+    rounds = tuple(replace(one, ways=tuple(map(named, one.ways))) for one in plan.rounds)
+    return replace(plan, ways=tuple(map(named, plan.ways)), rounds=rounds, asks=tuple(map(elsewhere, plan.asks)))
+
+
+def _both(cheap: Way, dear: Way, asked: Span, needed: Span) -> Way:
+    """Both parts' requests: the cheap ones as often as certainty takes, the dear ones as often as they are needed."""
+
+    def asks(sample: Sample) -> list[Ask]:
+        parts = ((cheap.asks(sample), asked), (dear.asks(sample), needed))
+        return [replace(ask, times=ask.times * times) for found, times in parts for ask in found]
+
+    return Way(f"{cheap.name}, {dear.name}", asks, embeds=cheap.embeds or dear.embeds)
 
 
 async def _with_threshold(made: FittedCascade, context: FitContext, dev: Sequence[Sample]) -> FittedCascade:

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+from advisor.span import NONE, ONCE, Span
 from advisor.techniques import default_chains
 from advisor.techniques.base import FitContext, Given, GivenKind, Technique, read_state, write_state
-from advisor.techniques.choose import Tried, as_rows, best_on_dev, from_rows
+from advisor.techniques.choose import Tried, as_rows, best_on_dev, from_rows, rounds_ahead
 from advisor.techniques.default_chains import Part, Plan
+from advisor.techniques.forecast import Ask, Prospect, Way
+from advisor.techniques.forecast import Plan as Forecast
 from advisor.techniques.prompt import Prompt
-from advisor.techniques.template import filled
+from advisor.techniques.template import fields, filled
 from backends.meter import Meter
 from backends.types import ChatRequest, Message
 from evals.task import ChainStep, Sample, Task
@@ -73,6 +76,29 @@ class Links:
                 output = await self._ask(part.step, values | {"input": _after(found, text)}, models)
             values[part.step.name] = output.strip()
         return output
+
+    def planned(self, text: str, found: str = "") -> list[Ask]:
+        """What `follow` asks, where `found` is looked up each time."""
+        asks: list[Ask] = []
+        outputs: dict[str, Span] = {"question": default_chains.QUESTION}
+        for part in self.parts:
+            step = part.step
+            wrote = default_chains.written(step, _MOST_TOKENS)
+            times = default_chains.ASKED if part.each else ONCE
+            # Each question is told the answers to those before it: half of them on average.
+            outputs[step.name] = (wrote + default_chains.QUESTION) * times * 0.5 if part.each else wrote
+            shown = dict.fromkeys(fields(step.prompt), "") | {"input": _after(found if part.informed else "", text)}
+            more = Span.total(outputs[name] for name in fields(step.prompt) if name in outputs)
+            request = self._request(step, filled(step.prompt, shown))
+            answers = part is self.parts[-1] and not step.choices and step.json_schema is None
+            asks.append(Ask(request, times, answers, NONE if answers else wrote, more, step.model))
+            outputs[step.name] = outputs[step.name] * (2.0 if part.each else 1.0)
+        return asks
+
+    @property
+    def queries(self) -> Span:
+        """Texts beside the input that are looked up for it, in a chain that retrieves."""
+        return Span.total(default_chains.ASKED for part in self.parts if part.each and part.informed)
 
     def known(self, steps: Sequence[str]) -> dict[str, str]:
         """Which outputs right intermediate results stand for: never the last, which is the answer.
@@ -193,6 +219,12 @@ class Chain(Technique):
         """The models that steps name."""
         return step_models(self.plan, task)
 
+    def forecast(self, task: Task, prospect: Prospect) -> Forecast:
+        """One request a step; those that answer questions as often as there are any."""
+        ways = [_way(plan, task) for plan in plans(self.plan, task)]
+        drawn = random.Random(f"{prospect.seed}:chain").sample(list(task.dev), min(len(task.dev), _DEV_SAMPLES))
+        return Forecast(tuple(ways), rounds_ahead(ways, drawn, prospect.seed))
+
     async def fit(self, task: Task, context: FitContext) -> FittedChain:
         """Choose between the default chains on dev, where there is a choice."""
         options: dict[str, Links] = {plan: Links.of(plan, task) for plan in plans(self.plan, task)}
@@ -200,6 +232,11 @@ class Chain(Technique):
         drawn = random.Random(f"{context.seed}:chain").sample(list(task.dev), min(len(task.dev), _DEV_SAMPLES))
         best, tried = await best_on_dev(solvers, context, drawn)
         return FittedChain(options[best], tried)
+
+
+def _way(plan: Plan, task: Task) -> Way:
+    links = Links.of(plan, task)
+    return Way(plan, lambda sample: links.planned(sample.input), None if plan == "declared" else Chain(plan))
 
 
 def _after(found: str, text: str) -> str:

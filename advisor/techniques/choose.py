@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from advisor.techniques.base import FitContext
+from advisor.techniques.forecast import Round, Way
 from evals.runner import Solve
 from evals.splits import shared_order
 from evals.task import Sample
@@ -59,6 +60,18 @@ async def best_on_dev(
         running.sort(key=lambda option: ranking.index(option))
         running = running[:1] if last else running[: survivors(len(running))]
     return running[0], tuple(summary(option, found) for option, found in trials.items())
+
+
+def rounds_ahead(ways: Sequence[Way], dev: Sequence[Sample], seed: int) -> tuple[Round, ...]:
+    """What `best_on_dev` is going to try: the later the round, the fewer options."""
+    if len(ways) < 2 or not dev:
+        return ()
+    found = []
+    tried = len(ways)
+    for samples, _ in _rounds(shared_order(dev, seed)[: _ROUNDS[-1]]):
+        found.append(Round(tuple(ways), tuple(samples), tried))
+        tried = survivors(tried)
+    return tuple(found)
 
 
 def shuffled(samples: Sequence[Sample], seed: int, purpose: str) -> list[Sample]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
+from advisor.span import Span
 from advisor.techniques.template import escaped, fields
 from evals.task import ChainStep, Task
 
@@ -16,6 +17,16 @@ MOST_QUESTIONS = 3
 
 _CONCLUDE = "Now do the task. Give the answer only."
 """Stands last: small models follow what they read last, and the instructions are far above by then."""
+
+_WRITTEN = {
+    "decompose": Span(14, 34, 96),
+    "solve": Span(8, 24, 96),
+    "draft": Span(25, 70, 200),
+    "critique": Span(5, 28, 96),
+}
+ASKED = Span(1, 2, MOST_QUESTIONS)
+"""Questions that an input is split into, assumed, and the tokens of one."""
+QUESTION = Span(7, 13, 30)
 
 _MARKER = re.compile(r"^\s*(?:[-*•]+|\(?\d+[.):]|[Qq](?:uestion)?\s*\d*[.):])\s*")
 
@@ -92,6 +103,13 @@ def revise(task: Task) -> tuple[Part, ...]:
             informed=True,
         ),
     )
+
+
+def written(step: ChainStep, most_tokens: int) -> Span:
+    """Tokens that a step on the way writes; assumed."""
+    if step.choices:
+        return Span(1, 4, 16)
+    return _WRITTEN.get(step.name, Span(6, 40, 200)).at_most(step.max_tokens or most_tokens)
 
 
 def parts(plan: Plan, task: Task) -> tuple[Part, ...]:

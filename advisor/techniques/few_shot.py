@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from advisor.techniques.base import FitContext, Technique, read_state, write_state
-from advisor.techniques.choose import Tried, as_rows, best_on_dev, from_rows
+from advisor.techniques.choose import Tried, as_rows, best_on_dev, from_rows, rounds_ahead
+from advisor.techniques.forecast import Ask, Plan, Prospect, Way
 from advisor.techniques.prompt import Demonstration, Prompt, fitting_sizes
 from backends.meter import Meter
 from evals.task import Sample, Task
@@ -91,6 +92,12 @@ class FewShot(Technique):
         """Examples are at hand."""
         return f"{len(task.train)} train samples can be shown"
 
+    def forecast(self, task: Task, prospect: Prospect) -> Plan:
+        """One request, the examples first."""
+        prompt = Prompt.of(task)
+        ways = [_way(prompt, task, k, order, prospect.seed) for k, order in self._choices(task, prompt)]
+        return Plan(tuple(ways), rounds_ahead(ways, task.dev, prospect.seed))
+
     async def fit(self, task: Task, context: FitContext) -> FittedFewShot:
         """Draw the examples, stratified by answer; choose on dev how many are shown and in which order."""
         prompt = Prompt.of(task)
@@ -140,3 +147,8 @@ def _sizes(task: Task) -> list[int]:
 def _fitted(prompt: Prompt, train: Sequence[Sample], k: int, order: Order, seed: int) -> FittedFewShot:
     shown = [Demonstration.of(sample) for sample in stratified(train, k, seed)]
     return FittedFewShot(prompt, tuple(shown if order == "drawn" else reversed(shown)), order)
+
+
+def _way(prompt: Prompt, task: Task, k: int, order: Order, seed: int) -> Way:
+    shown = _fitted(prompt, task.train, k, order, seed).demonstrations
+    return Way(f"k={k} {order}", lambda sample: [Ask(prompt.request(sample.input, shown))], FewShot(k, order))

@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from advisor.techniques.base import FitContext, Given, GivenKind, Technique, read_state, write_state
-from advisor.techniques.choose import Tried, as_rows, best_on_dev, from_rows
+from advisor.techniques.choose import Tried, as_rows, best_on_dev, from_rows, rounds_ahead
+from advisor.techniques.forecast import Ask, Corpus, Plan, Prospect, Way, stand_ins
 from advisor.techniques.prompt import Prompt
+from advisor.tools.ahead import turns_ahead
 from advisor.tools.calls import Call, calls_of, calls_text, first_json
 from advisor.tools.declare import declared_all
 from advisor.tools.form import Form, Worked
@@ -105,12 +107,13 @@ class FittedFunctionCalling:
         """One request; the answer is the list of calls as canonical JSON, or what the model wrote in its place."""
         tools = tools_of(sample, self.toolbox)
         worked = await self.examples.nearest(sample.input, models)
-        turn = await ask_once(self._form(tools, models), sample.input, worked, models)
+        turn = await ask_once(self.form(tools, models.native_tools()), sample.input, worked, models)
         return turn.text if turn.calls is None else calls_text(turn.calls)
 
-    def _form(self, tools: tuple[Tool, ...], models: Meter) -> Form:
+    def form(self, tools: tuple[Tool, ...], native_tools: bool) -> Form:
+        """How calls are asked for, of a model that takes tools or does not."""
         executed = self.toolbox is not None and self.toolbox.source is not None
-        native = models.native_tools() if self.manner.form == "auto" else self.manner.form == "native"
+        native = native_tools if self.manner.form == "auto" else self.manner.form == "native"
         if native:
             return NativeForm(self.prompt, tools, executed)
         return PromptedForm(self.prompt, tools, executed, self.manner.bounds, self.manner.constrained)
@@ -165,7 +168,7 @@ class FittedToolLoop(FittedFunctionCalling):
         assert self.toolbox.source is not None
         async with ToolProcess(self.toolbox.source, self.manner.tool_seconds) as process:
             tools = Toolset(self.toolbox.tools, process, self.manner.max_calls)
-            form = self._form(self.toolbox.tools, models)
+            form = self.form(self.toolbox.tools, models.native_tools())
             return await ask_until_answered(form, sample.input, tools, models)
 
     async def solve_given(self, sample: Sample, models: Meter, given: Given) -> str:
@@ -267,11 +270,34 @@ class FunctionCalling(Technique):
         count = len(task.tools.tools)
         return f"{count} tool{' is' if count == 1 else 's are'} declared"
 
+    def forecast(self, task: Task, prospect: Prospect) -> Plan:
+        """One request where calls are the answer, else one for each turn of a conversation with tools."""
+        plain, pool = self._plain(task), worked_calls(task)
+        options = self._options(pool)
+        ways = [self._way(plain, pool, k, prospect) for k in options or [0]]
+        corpora = (Corpus("worked calls", tuple(shown.input for shown in pool), len(pool)),) if any(options) else ()
+        return Plan(tuple(ways), rounds_ahead(ways, task.dev, prospect.seed), corpora=corpora)
+
+    def _way(self, plain: FittedFunctionCalling, pool: Sequence[Worked], k: int, prospect: Prospect) -> Way:
+        def asks(sample: Sample) -> list[Ask]:
+            try:
+                form = plain.form(tools_of(sample, plain.toolbox), prospect.native_tools)
+            except RequestError:  # a sample without a usable tool is a failed trial that asks nothing
+                return []
+            request = form.request(form.opening(sample.input, stand_ins(pool, k, sample, prospect.seed)))
+            return turns_ahead(request, self.max_calls) if isinstance(plain, FittedToolLoop) else [Ask(request)]
+
+        return Way(f"k={k}", asks, dataclasses.replace(self, k=k), embeds=k > 0)
+
+    def _options(self, pool: Sequence[Worked]) -> list[int]:
+        """Numbers of worked calls to choose from."""
+        return [k for k in (_TRIED if self.k is None else (self.k,)) if k == 0 or k < len(pool)]
+
     async def fit(self, task: Task, context: FitContext) -> FittedFunctionCalling:
         """Learn bounds of calls from train; choose the number of worked calls on dev when it is open."""
         plain = self._plain(task)
         pool = worked_calls(task)
-        options = [k for k in (_TRIED if self.k is None else (self.k,)) if k == 0 or k < len(pool)]
+        options = self._options(pool)
         if not any(options):
             return plain
         vectors = await context.models.embed([shown.input for shown in pool])

@@ -9,6 +9,8 @@ import re
 from dataclasses import replace
 from typing import Literal, get_args
 
+from advisor.span import Span
+from advisor.techniques.forecast import Ask
 from advisor.techniques.prompt import Prompt
 from backends.meter import Meter
 from backends.types import ChatRequest, Message
@@ -20,6 +22,8 @@ INSTRUCTIONS: tuple[Instruction, ...] = get_args(Instruction)
 
 REASONING_TOKENS = 160
 """The longest thought before an answer: three sentences, and some more for models that write long ones."""
+THOUGHT = Span(15, 50, REASONING_TOKENS)
+"""Tokens of such a thought, assumed."""
 
 _LONGEST_LIST = 4_000
 """Characters of answers or schema that a prompt repeats; beyond it the constraint alone must do."""
@@ -58,6 +62,16 @@ async def answered(prompt: Prompt, instruction: Instruction, text: str, models: 
     with models.step("answer") as answer:
         answer.output = (await models.complete(concluding(prompt, text, reason.output))).text
     return answer.output
+
+
+def planned(prompt: Prompt, instruction: Instruction, text: str) -> list[Ask]:
+    """What `answered` asks."""
+    if instruction != "reason_then_answer":
+        return [Ask(reworded(prompt, instruction).request(text))]
+    if not closed(prompt):
+        return [Ask(thinking(prompt, text), thought=THOUGHT)]
+    first = Ask(thinking(prompt, text), target=False, thought=THOUGHT)
+    return [first, Ask(concluding(prompt, text, ""), more=THOUGHT)]
 
 
 def closed(prompt: Prompt) -> bool:

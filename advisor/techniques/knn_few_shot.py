@@ -5,7 +5,7 @@ How many are shown, and whether the nearest stands next to the input, is chosen 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self
@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from advisor.techniques.base import FitContext, Technique, read_state, write_state
-from advisor.techniques.choose import Tried, as_rows, best_on_dev, from_rows
+from advisor.techniques.choose import Tried, as_rows, best_on_dev, from_rows, rounds_ahead
+from advisor.techniques.forecast import Ask, Corpus, Plan, Prospect, Way, stand_ins
 from advisor.techniques.prompt import Demonstration, Prompt, fitting_sizes
 from backends.extras import require
 from backends.meter import Meter
@@ -110,6 +111,14 @@ class KnnFewShot(Technique):
         """There are more examples than fit a prompt."""
         return f"{len(task.train)} train samples are a pool to choose from"
 
+    def forecast(self, task: Task, prospect: Prospect) -> Plan:
+        """One request, as many examples first as any would be; the train inputs embedded once and every input too."""
+        prompt = Prompt.of(task)
+        pool = [Demonstration.of(sample) for sample in task.train]
+        ways = [_way(prompt, pool, k, order, prospect.seed) for k, order in self._choices(task, prompt)]
+        rounds = rounds_ahead(ways, task.dev, prospect.seed)
+        return Plan(tuple(ways), rounds, corpora=(train_inputs(task),))
+
     async def fit(self, task: Task, context: FitContext) -> FittedKnnFewShot:
         """Embed and index the train inputs; choose on dev how many are shown and in which order."""
         vectors = await context.models.embed([sample.input for sample in task.train])
@@ -132,3 +141,15 @@ class KnnFewShot(Technique):
         if self.order is None and sizes[-1] > 1:
             choices.append((sizes[len(sizes) // 2], "nearest_first"))
         return choices
+
+
+def train_inputs(task: Task) -> Corpus:
+    """What an index of worked examples embeds."""
+    return Corpus("train inputs", tuple(sample.input for sample in task.train), len(task.train))
+
+
+def _way(prompt: Prompt, pool: Sequence[Demonstration], k: int, order: Order, seed: int) -> Way:
+    def asks(sample: Sample) -> list[Ask]:
+        return [Ask(prompt.request(sample.input, stand_ins(pool, k, sample, seed)))]
+
+    return Way(f"k={k} {order}", asks, KnnFewShot(k, order), embeds=True)

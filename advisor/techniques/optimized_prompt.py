@@ -10,8 +10,12 @@ from typing import Any, ClassVar, Self
 
 from advisor.techniques.base import FitContext, Technique, read_state, write_state
 from advisor.techniques.choose import shuffled, summary
+from advisor.techniques.forecast import Ask, Prospect, Round, Way
+from advisor.techniques.forecast import Plan as Forecast
 from advisor.techniques.instructions import complaint, listed_answers
 from advisor.techniques.prompt import Prompt
+from advisor.techniques.search import GROWN, MINIBATCH, Allowance, Plan, reflection_tokens, rounds_asked
+from advisor.techniques.zero_shot import ZeroShot
 from backends.errors import RequestError
 from backends.extras import require
 from backends.meter import Meter
@@ -23,68 +27,12 @@ from evals.trial import Trial
 _LEAF = "advisor.techniques.evolution"
 _FEWEST_CALLS = 30
 """Fewer cannot try the seed, reflect once, and try what came of it."""
-_MINIBATCH = 4
 _MOST_REJECTED = 5
 """Unusable proposals in a row after which the reflector is taken to be unable."""
-_TEACHER_TOKENS, _OWN_TOKENS = 4096, 400
-"""Longest reflections: a teacher may think unseen before it writes; a small model rambles to the end, so it gets 300
-words and the length of the seed."""
 _TEMPERATURE = 0.7
 _USED_UP = "the budget of the search leaves no room for another round"
 _MOST_ROWS, _LONGEST_ROW = 20, 1_000
 """Prompts in the history, and characters that are kept of each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How the calls are shared out."""
-
-    minibatch: int
-    """Train samples that a proposal is first tried on."""
-    dev: int
-    """Dev samples that decide which prompt is best."""
-    confirm: int
-    """Further dev samples on which the best must hold against the seed at the end."""
-
-    @classmethod
-    def of(cls, max_calls: int, n_train: int, n_dev: int) -> Self:
-        """The seed takes a seventh of the calls, the end a fifth at most; the rounds have what is left."""
-        dev = min(n_dev, max(4, max_calls // 7))
-        return cls(min(n_train, _MINIBATCH), dev, min(n_dev - dev, max_calls // 10))
-
-    @property
-    def round(self) -> int:
-        """Calls of a round whose proposal is good enough for dev: parent, reflection, child, dev."""
-        return 2 * self.minibatch + 1 + self.dev
-
-    @property
-    def end(self) -> int:
-        """Calls to confirm the best prompt against the seed."""
-        return 2 * self.confirm
-
-
-@dataclass(slots=True)
-class Allowance:
-    """Calls and dollars of one search, never exceeded: the worst case must fit before anything is asked."""
-
-    max_calls: int
-    max_usd: float | None
-    calls: int = 0
-    usd: float | None = 0.0
-
-    def admits(self, calls: int, worst_usd: float | None, reserve: int = 0) -> bool:
-        """Whether so many calls fit, with as many kept back as `reserve`; an unknown price fits no dollar limit."""
-        if self.calls + calls + reserve > self.max_calls:
-            return False
-        if self.max_usd is None:
-            return True
-        worst = add_known(self.usd, worst_usd)
-        return worst is not None and worst <= self.max_usd
-
-    def spend(self, calls: int, usd: float | None) -> None:
-        """Book what was asked."""
-        self.calls += calls
-        self.usd = add_known(self.usd, usd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +130,9 @@ class OptimizedPrompt(Technique):
 
     def unfit(self, task: Task) -> str | None:
         """Needs samples to learn from and others to judge by."""
-        if len(task.train) < _MINIBATCH or len(task.dev) < _MINIBATCH:
+        if len(task.train) < MINIBATCH or len(task.dev) < MINIBATCH:
             few = f"{len(task.train)} train and {len(task.dev)} dev samples"
-            return f"{few} are too few to rewrite instructions by; {_MINIBATCH} of each are needed"
+            return f"{few} are too few to rewrite instructions by; {MINIBATCH} of each are needed"
         return None
 
     def suits(self, task: Task) -> str:
@@ -194,6 +142,15 @@ class OptimizedPrompt(Technique):
     def others(self, task: Task) -> tuple[str, ...]:
         """The teacher, where one is named."""
         return () if self.teacher is None else (self.teacher,)
+
+    def forecast(self, task: Task, prospect: Prospect) -> Forecast:
+        """The seed on dev, then rounds until the calls are used up, unless there is nothing to improve."""
+        prompt, plan = Prompt.of(task), Plan.of(self.max_calls, len(task.train), len(task.dev))
+        way = Way("seed", lambda sample: [Ask(prompt.request(sample.input), more=GROWN)], ZeroShot("plain"))
+        judged = tuple(shuffled(task.dev, prospect.seed, "dev")[: plan.dev])
+        train = shuffled(task.train, prospect.seed, "train")
+        asks = tuple(rounds_asked(plan, self.max_calls, prompt, train, self.teacher))
+        return Forecast((way,), (Round((way,), judged, 1),), asks)
 
     async def fit(self, task: Task, context: FitContext) -> FittedOptimizedPrompt:
         """Search, then hold the best prompt against the seed on dev samples that had no part in finding it."""
@@ -256,7 +213,7 @@ class Search:
 
     async def reflection(self, request: str) -> str | None:
         """What the reflector answers; None when it could not or when that does not fit."""
-        length = _TEACHER_TOKENS if self._teacher else _OWN_TOKENS + len(self.seed) // 3
+        length = reflection_tokens(self.seed, self._teacher)
         seed = self._context.seed + self._reflections
         asked = ChatRequest((Message("user", request),), max_tokens=length, temperature=_TEMPERATURE, seed=seed)
         if not self._fits([asked], self._teacher, self.plan.end):

@@ -12,7 +12,7 @@ import json
 import math
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -22,8 +22,10 @@ from advisor.retrieval.chunks import approximate_tokens, shortened
 from advisor.retrieval.metrics import coverage
 from advisor.retrieval.retriever import Mode, Passage, RetrievalSettings, Retriever
 from advisor.techniques.base import FitContext, Fitted, Given, GivenKind, Technique, read_state, write_state
-from advisor.techniques.choose import Tried, as_rows, best_on_dev, from_rows
+from advisor.techniques.choose import Tried, as_rows, best_on_dev, from_rows, rounds_ahead
+from advisor.techniques.forecast import Ask, Plan, Prospect, Way
 from advisor.techniques.prompt import Demonstration, Prompt
+from advisor.techniques.stock import corpora, stock_of
 from backends.errors import RequestError
 from backends.meter import Meter
 from backends.types import ChatRequest
@@ -104,10 +106,7 @@ class Reader:
         Instructions that no examples follow stand between the passages and the input: small models have forgotten them
         otherwise (on 84 dev questions of XQuAD, SmolLM2-135M reaches a token F1 of 0.13 against 0.12, in fewer words).
         """
-        blocks = [f"[{one.document_id}] {one.title}".rstrip() + f"\n{one.text}" for one in reversed(passages)]
-        if shown:
-            return self.prompt.request("\n\n".join([*blocks, text]), shown)
-        return self.prompt.shortened(_SYSTEM).request("\n\n".join([*blocks, self.prompt.instructions, text]))
+        return reading(self.prompt, text, passages, shown)
 
     def as_state(self) -> dict[str, Any]:
         """JSON-ready form of all but the retriever."""
@@ -122,6 +121,14 @@ class Reader:
         """Read what as_state and save gave."""
         retriever = Retriever.load(folder / _FOLDER)
         return cls(Prompt.from_state(state["prompt"]), retriever, state["top_k"], state["context_tokens"])
+
+
+def reading(prompt: Prompt, text: str, passages: Sequence[Passage], shown: Sequence[Demonstration] = ()) -> ChatRequest:
+    """What `Reader.request` asks."""
+    blocks = [f"[{one.document_id}] {one.title}".rstrip() + f"\n{one.text}" for one in reversed(passages)]
+    if shown:
+        return prompt.request("\n\n".join([*blocks, text]), shown)
+    return prompt.shortened(_SYSTEM).request("\n\n".join([*blocks, prompt.instructions, text]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,10 +262,33 @@ class Rag(Technique):
 
     def sized(self, reader: Reader) -> list[Reader]:
         """The reader with each number of passages to choose from that the context can hold."""
+        return [replace(reader, top_k=k) for k in self._sizes(reader.retriever.settings)]
+
+    def _sizes(self, settings: RetrievalSettings) -> list[int]:
         if self.top_k is not None:
-            return [reader]
-        most = max(1, self.context_tokens // reader.retriever.settings.chunk_tokens)
-        return [replace(reader, top_k=k) for k in _SIZES if k <= most]
+            return [self.top_k]
+        most = max(1, self.context_tokens // settings.chunk_tokens)
+        return [k for k in _SIZES if k <= most]
+
+    def forecast(self, task: Task, prospect: Prospect) -> Plan:
+        """One request with as many passages as any would be; documents embedded once and every input too."""
+        prompt = self.prompt(task)
+        return self.planned(task, prospect, lambda sample, found: Ask(reading(prompt, sample.input, found)))
+
+    def planned(self, task: Task, prospect: Prospect, ask: Callable[[Sample, Sequence[Passage]], Ask]) -> Plan:
+        """The plan of a technique that asks so with what is found."""
+        settings = self.settings()
+        stock = stock_of(task.documents, settings[0].chunk_tokens, settings[0].overlap)
+
+        def way(k: int) -> Way:
+            def asks(sample: Sample) -> list[Ask]:
+                return [ask(sample, fitting(stock.found(sample, k, prospect.seed), self.context_tokens))]
+
+            return Way(f"{k} passages", asks, replace(self, top_k=k), embeds=settings[0].mode != "bm25")
+
+        ways = tuple(way(k) for k in self._sizes(settings[0]))
+        rounds = rounds_ahead(ways, tried_samples(task, prospect.seed), prospect.seed)
+        return Plan(ways, rounds, corpora=corpora(settings, task))
 
     def label(self, reader: Reader) -> str:
         """Names an option of `sized` among all that were ever tried."""

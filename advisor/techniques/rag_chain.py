@@ -10,8 +10,11 @@ from typing import Any, ClassVar, Literal, Self
 from advisor.retrieval.retriever import Passage, Retriever
 from advisor.techniques.base import FitContext, Given, GivenKind, Technique, read_state, write_state
 from advisor.techniques.chain import Links, LookUp, no_chain_needed, plans, step_models, why_chain
-from advisor.techniques.choose import Tried, as_rows, best_on_dev, from_rows
+from advisor.techniques.choose import Tried, as_rows, best_on_dev, from_rows, rounds_ahead
+from advisor.techniques.default_chains import Plan as ChainPlan
+from advisor.techniques.forecast import Ask, Plan, Prospect, Way
 from advisor.techniques.rag import Compared, Rag, best_retriever, fitting, named, tried_samples
+from advisor.techniques.stock import corpora, stock_of
 from backends.meter import Meter
 from evals.task import Sample, Task
 
@@ -143,6 +146,25 @@ class RagChain(Technique):
     def others(self, task: Task) -> tuple[str, ...]:
         """The models that steps name."""
         return step_models(self.plan, task)
+
+    def forecast(self, task: Task, prospect: Prospect) -> Plan:
+        """As `chain`, with passages before the parts that read."""
+        settings = Rag().settings()
+        sizes = _SIZES if self.top_k is None else (self.top_k,)
+        ways = [self._way(plan, size, task, prospect.seed) for plan in plans(self.plan, task) for size in sizes]
+        rounds = rounds_ahead(ways, tried_samples(task, prospect.seed), prospect.seed)
+        return Plan(tuple(ways), rounds, corpora=corpora(settings, task))
+
+    def _way(self, plan: ChainPlan, size: int, task: Task, seed: int) -> Way:
+        links, first = Links.of(plan, task), Rag().settings()[0]
+        stock = stock_of(task.documents, first.chunk_tokens, first.overlap)
+
+        def asks(sample: Sample) -> list[Ask]:
+            found = fitting(stock.found(sample, size, seed), self.context_tokens)
+            return links.planned(sample.input, _text(found))
+
+        settled = replace(self, top_k=size) if plan == "declared" else replace(self, plan=plan, top_k=size)
+        return Way(f"{plan}, {size} passages", asks, settled, embeds=True, queries=links.queries)
 
     async def fit(self, task: Task, context: FitContext) -> FittedRagChain:
         """Choose how the documents are searched by what is found, and chain and number of passages on dev."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -10,10 +10,13 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from advisor.retrieval.retriever import Passage
 from advisor.techniques.base import FitContext, Fitted, Given, GivenKind, read_state, write_state
 from advisor.techniques.choose import Tried, as_rows, best_on_dev, from_rows
+from advisor.techniques.forecast import Ask, Plan, Prospect, stand_ins
+from advisor.techniques.knn_few_shot import train_inputs
 from advisor.techniques.prompt import Demonstration
-from advisor.techniques.rag import Compared, Rag, Reader, described, named, tried_samples
+from advisor.techniques.rag import Compared, Rag, Reader, described, named, reading, tried_samples
 from backends.extras import require
 from backends.meter import Meter
 from backends.types import FloatArray
@@ -119,6 +122,16 @@ class RagFewShot(Rag):
     def suits(self, task: Task) -> str:
         """There are documents and examples."""
         return f"{len(task.documents)} documents can be searched and {len(task.train)} train samples shown"
+
+    def forecast(self, task: Task, prospect: Prospect) -> Plan:
+        """As `rag`, with examples; the train inputs are embedded too."""
+        prompt, pool = self.prompt(task), [self._example(sample) for sample in task.train]
+
+        def ask(sample: Sample, found: Sequence[Passage]) -> Ask:
+            return Ask(reading(prompt, sample.input, found, stand_ins(pool, self.k, sample, prospect.seed)))
+
+        plan = self.planned(task, prospect, ask)
+        return replace(plan, corpora=(*plan.corpora, train_inputs(task)))
 
     async def fit(self, task: Task, context: FitContext) -> FittedRagFewShot:
         """Choose as `rag` does, and index the train inputs."""

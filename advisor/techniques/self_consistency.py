@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from advisor.span import NONE, Span
 from advisor.techniques.base import FitContext, Technique, read_state, write_state
-from advisor.techniques.instructions import after_marker, closed, thinking
+from advisor.techniques.forecast import Ask, Plan, Prospect, Way
+from advisor.techniques.instructions import THOUGHT, after_marker, closed, thinking
 from advisor.techniques.prompt import Prompt
 from backends.meter import Meter
 from backends.types import ChatRequest
@@ -117,6 +119,17 @@ class SelfConsistency(Technique):
     def suits(self, task: Task) -> str:
         """Answers can agree."""
         return "answers are labels, so they can vote" if task.labels else "answers are short, so they can vote"
+
+    def forecast(self, task: Task, prospect: Prospect) -> Plan:
+        """`n` requests, each with a thought where answers are free."""
+        prompt = Prompt.of(task)
+        times, thought = Span.exactly(self.n), NONE if closed(prompt) else THOUGHT
+
+        def asks(sample: Sample) -> list[Ask]:
+            request = prompt.request(sample.input) if closed(prompt) else thinking(prompt, sample.input)
+            return [Ask(request, times, thought=thought, at_once=True)]
+
+        return Plan((Way(f"{self.n} answers", asks, self),))
 
     async def fit(self, task: Task, context: FitContext) -> FittedSelfConsistency:
         """Nothing to learn."""

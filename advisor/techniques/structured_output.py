@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from advisor.span import Span
 from advisor.techniques.base import FitContext, Technique, read_state, write_state
-from advisor.techniques.choose import Tried, as_rows, best_on_dev, from_rows
+from advisor.techniques.choose import Tried, as_rows, best_on_dev, from_rows, rounds_ahead
+from advisor.techniques.forecast import Ask, Plan, Prospect, Way
 from advisor.techniques.prompt import Prompt
 from advisor.tools.calls import first_json
 from advisor.tools.schema import object_of, placed
@@ -19,6 +21,8 @@ from evals.task import Sample, Task
 
 _FORM_TOKENS = 32
 """Braces, quotation marks and names of the form, about."""
+_FORM, _SENTENCE = Span(4, 6, 12), Span(14, 28, 66)
+"""Tokens of the form around the answer, and of a sentence of reasoning in it, assumed."""
 _REASONING = '"reasoning": ONE SHORT SENTENCE THAT LEADS TO THE ANSWER, '
 
 
@@ -48,7 +52,7 @@ class FittedStructuredOutput:
 
     async def solve(self, sample: Sample, models: Meter) -> str:
         """One request; the answer is taken out of the form. A form that is broken is the answer as it is."""
-        text = (await models.complete(self._request(sample.input))).text
+        text = (await models.complete(self.request(sample.input))).text
         form = first_json(text)
         if not isinstance(form, dict) or "answer" not in form:
             return text
@@ -56,7 +60,8 @@ class FittedStructuredOutput:
         # As targets are written: labels as they are, everything else as canonical JSON.
         return str(answer) if self.prompt.choices else json.dumps(answer, ensure_ascii=False, sort_keys=True)
 
-    def _request(self, text: str) -> ChatRequest:
+    def request(self, text: str) -> ChatRequest:
+        """The form for one input."""
         reasoning = _REASONING if self.reasoning_characters else ""
         system = f'{self.prompt.instructions}\n\nWrite it as JSON: {{{reasoning}"answer": ANSWER}}.{self._answers()}'
         # Words that are not English take up to a token a character.
@@ -129,6 +134,13 @@ class StructuredOutput(Technique):
         """The answer's form is known."""
         return f"{len(task.labels)} labels are the only answers" if task.labels else "answers follow an output_schema"
 
+    def forecast(self, task: Task, prospect: Prospect) -> Plan:
+        """One request; the form around the answer, and the reasoning before it where there is one."""
+        prompt = Prompt.of(task)
+        named = (False, True) if self.reasoning is None else (self.reasoning,)
+        ways = [_way(prompt, replace(self, reasoning=reasoning)) for reasoning in named]
+        return Plan(tuple(ways), rounds_ahead(ways, task.dev, prospect.seed))
+
     async def fit(self, task: Task, context: FitContext) -> FittedStructuredOutput:
         """Choose on dev whether reasoning helps, unless that was said."""
         prompt = Prompt.of(task)
@@ -140,3 +152,13 @@ class StructuredOutput(Technique):
         best, tried = await best_on_dev(options, context, task.dev)
         room = 0 if best == "answer" else self.reasoning_characters
         return FittedStructuredOutput(prompt, room, tried)
+
+
+def _way(prompt: Prompt, settled: StructuredOutput) -> Way:
+    fitted = FittedStructuredOutput(prompt, settled.reasoning_characters if settled.reasoning else 0)
+    around = _FORM + _SENTENCE if settled.reasoning else _FORM
+
+    def asks(sample: Sample) -> list[Ask]:
+        return [Ask(fitted.request(sample.input), thought=around)]
+
+    return Way("reasoning, answer" if settled.reasoning else "answer", asks, settled)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from advisor.techniques.base import FitContext, Technique, read_state, write_state
-from advisor.techniques.choose import Tried, as_rows, best_on_dev, from_rows
-from advisor.techniques.instructions import INSTRUCTIONS, Instruction, answered
+from advisor.techniques.choose import Tried, as_rows, best_on_dev, from_rows, rounds_ahead
+from advisor.techniques.forecast import Plan, Prospect, Way
+from advisor.techniques.instructions import INSTRUCTIONS, Instruction, answered, planned
 from advisor.techniques.prompt import Prompt
 from backends.meter import Meter
 from evals.task import Sample, Task
@@ -67,6 +68,13 @@ class ZeroShot(Technique):
         """Always makes sense."""
         return None
 
+    def forecast(self, task: Task, prospect: Prospect) -> Plan:
+        """One request, or two with a thought before a fixed form."""
+        prompt = Prompt.of(task)
+        named = INSTRUCTIONS if self.instruction is None else (self.instruction,)
+        ways = [_way(prompt, instruction) for instruction in named]
+        return Plan(tuple(ways), rounds_ahead(ways, task.dev, prospect.seed))
+
     async def fit(self, task: Task, context: FitContext) -> FittedZeroShot:
         """Try the ways of putting the instructions, unless one was named."""
         prompt = Prompt.of(task)
@@ -75,3 +83,7 @@ class ZeroShot(Technique):
         options = {instruction: FittedZeroShot(prompt, instruction).solve for instruction in INSTRUCTIONS}
         winner, tried = await best_on_dev(options, context, task.dev)
         return FittedZeroShot(prompt, winner, tried)
+
+
+def _way(prompt: Prompt, instruction: Instruction) -> Way:
+    return Way(instruction, lambda sample: planned(prompt, instruction, sample.input), ZeroShot(instruction))

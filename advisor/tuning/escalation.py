@@ -7,7 +7,7 @@ from advisor.driver import arm, climb
 from advisor.events import Escalating
 from advisor.findings import Findings
 from advisor.ladder import Ladder
-from advisor.outcome import Escalation
+from advisor.outcome import Escalation, leading
 from advisor.session import Prepared, Session
 from advisor.tuning.training import aftermath, train
 from backends.errors import InputError
@@ -30,17 +30,18 @@ async def escalate(session: Session, ladder: Ladder, findings: Findings) -> Esca
     if refusal is not None:
         return refusal
     reason = _why(session, ladder)
-    result = Escalation("failed", reason)
     for candidate in findings.lineup.tuning:
         session.observe(Escalating(candidate.id, reason))
         try:
-            result = await _try(session, ladder, findings, candidate, reason)
+            found = await _try(session, ladder, findings, candidate, reason)
         except InputError as error:  # data that this model cannot be taught
             findings.failed[candidate.id] = str(error)
-            result = Escalation("failed", f"{reason} Training failed: {error}")
+            found = Escalation("failed", f"{reason} Training failed: {error}", candidate=candidate.id)
+        findings.tunings.append(found)
+        findings.escalation = leading(findings.tunings, ladder.picked)
         if ladder.picked is not None:
             break
-    return result
+    return findings.escalation or Escalation("failed", reason)
 
 
 async def _try(session: Session, ladder: Ladder, findings: Findings, candidate: Candidate, reason: str) -> Escalation:

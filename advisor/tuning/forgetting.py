@@ -7,6 +7,7 @@ arXiv:2308.08747). The probe that ships is small and easy on purpose: a model th
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from advisor.events import Evaluated
+from advisor.scenario.model import Probe
 from advisor.session import Prepared, Session
 from backends.errors import RequestError
 from backends.meter import Meter
@@ -28,14 +30,16 @@ from evals.task import Sample
 from evals.trial import RETENTION, Trial
 
 PROBE_FILE = Path(__file__).with_name("probe.jsonl")
-_INSTRUCTIONS = "Answer the question with one of the choices."
+_INSTRUCTIONS = "Answer the question."
 _EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Forgetting:
-    """Accuracy on the probe before and after training, on the same questions."""
+    """Accuracy on a probe before and after training, on the same questions."""
 
+    probe: str
+    """What the scenario calls the questions."""
     n: int
     """Questions both models answered."""
     before: float
@@ -47,6 +51,8 @@ class Forgetting:
     """Of the difference, at the goal's confidence."""
     p_value: float
     """Two-sided, of no difference."""
+    chance: float | None
+    """Accuracy of guessing: a model that was no better before has nothing to lose. None for free answers."""
     lost: tuple[str, ...]
     """Ids of at most three questions that only the untrained model answered."""
 
@@ -62,12 +68,21 @@ def shipped_probe() -> tuple[Sample, ...]:
     return tuple(Sample(row["id"], row["input"], row["target"], {"choices": row["choices"]}) for row in rows)
 
 
-async def forgetting(session: Session, tuned: Prepared) -> Forgetting | None:
-    """Probe the base model and the tuned one; None when they answered too little to compare. Trials are stored."""
-    probe = session.scenario.probe or shipped_probe()
-    base = session.chat(tuned.candidate.model)
-    before = await _probed(session, tuned, "before", base, probe)
-    after = await _probed(session, tuned, "after", tuned.chat, probe)
+async def forgetting(session: Session, tuned: Prepared) -> tuple[Forgetting, ...]:
+    """Ask the base model and the tuned one every probe; trials are stored.
+
+    A probe of which they answered too little to compare is left out. What the base model answered to an earlier
+    candidate's probe comes from the cache.
+    """
+    probes = session.scenario.probes or (Probe("general knowledge", shipped_probe()),)
+    found = [await _compared(session, tuned, probe) for probe in probes]
+    return tuple(one for one in found if one is not None)
+
+
+async def _compared(session: Session, tuned: Prepared, asked: Probe) -> Forgetting | None:
+    probe = asked.samples
+    before = await _probed(session, tuned, f"before {asked.name}", session.chat(tuned.candidate.model), probe)
+    after = await _probed(session, tuned, f"after {asked.name}", tuned.chat, probe)
     first, second = _scores(after), _scores(before)
     if np.count_nonzero(~np.isnan(first + second)) < 2:
         return None
@@ -75,6 +90,7 @@ async def forgetting(session: Session, tuned: Prepared) -> Forgetting | None:
     both = ~np.isnan(first + second)
     lost = [sample.id for sample, now, then in zip(probe, first, second, strict=True) if then == 1 and now == 0]
     return Forgetting(
+        probe=asked.name,
         n=found.n,
         before=float(second[both].mean()),
         after=float(first[both].mean()),
@@ -82,6 +98,7 @@ async def forgetting(session: Session, tuned: Prepared) -> Forgetting | None:
         low=found.low,
         high=found.high,
         p_value=found.p_value,
+        chance=_chance(probe),
         lost=tuple(lost[:_EXAMPLES]),
     )
 
@@ -95,13 +112,26 @@ async def _probed(
 
 
 async def _answer(sample: Sample, models: Meter) -> str:
-    """The choice the model takes; free text where a question has no choices."""
-    choices = tuple(map(str, sample.metadata.get("choices") or ()))
+    """The choice the model takes; free text where a question has no choices.
+
+    Choices are not listed in the question: a small model then takes the first (SmolLM2-135M, of 64 questions 34 times,
+    and 36 % are right; without the list 61 %). Where an endpoint cannot hold answers to choices, its backend does it.
+    """
+    choices = _choices(sample)
     if len(choices) == 1:
         raise RequestError("a question with one choice probes nothing")
-    listed = f"\nChoices: {', '.join(choices)}" if choices else ""
-    messages = (Message("system", _INSTRUCTIONS), Message("user", f"{sample.input}{listed}"))
+    messages = (Message("system", _INSTRUCTIONS), Message("user", sample.input))
     return (await models.complete(ChatRequest(messages, max_tokens=32, choices=choices))).text
+
+
+def _choices(sample: Sample) -> tuple[str, ...]:
+    return tuple(map(str, sample.metadata.get("choices") or ()))
+
+
+def _chance(probe: Sequence[Sample]) -> float | None:
+    """Expected accuracy of one who guesses; None where a question has no choices."""
+    sizes = [len(_choices(sample)) for sample in probe]
+    return sum(1 / size for size in sizes) / len(sizes) if sizes and all(sizes) else None
 
 
 def _scores(trials: list[Trial]) -> FloatArray:

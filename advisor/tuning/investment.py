@@ -5,7 +5,8 @@ base model lives. It comes off with probability p. Over V requests a month and L
 
     NPV = p E[L (V s - h)] - F          and it breaks even at          V* = (F / L + h) / s   given that it comes off
 
-(decision.md 8.3; no discounting: horizons are a year or so). V, L and s are uncertain: V and s lognormal, L gamma.
+(decision.md 8.3; no discounting: horizons are a year or so). V, L and s are uncertain: V and s lognormal, L gamma, and
+cut off where a shutdown is announced.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import gammainc
 
 _DRAWS = 40_000
 """Standard error of a probability near one half: a quarter of a point."""
@@ -40,12 +42,21 @@ class Investment:
     """Shape of the gamma: 4 is a standard deviation of half the mean."""
     saving_spread: float = 0.0
     """Standard deviation of the logarithm; 0 takes the saving as measured."""
+    months_limit: float | None = None
+    """Months to the announced shutdown of the base model, beyond which no life goes; None when there is no date."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.success <= 1:
             raise ValueError(f"success is a probability, got {self.success}")
         if min(self.requests_per_month, self.months, self.months_shape) <= 0:
             raise ValueError("requests_per_month, months and months_shape must be positive")
+        if self.months_limit is not None and self.months_limit <= 0:
+            raise ValueError(f"months_limit must be positive, got {self.months_limit}")
+
+    @property
+    def life(self) -> float:
+        """Months the fixed cost is spread over: the mean life, or what the shutdown leaves of it."""
+        return self.months if self.months_limit is None else min(self.months, self.months_limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +90,18 @@ class Driver:
 
 def break_even_requests(investment: Investment) -> float | None:
     """Requests a month at which it breaks even given that it comes off; None when nothing is saved."""
-    if investment.saving_usd_per_request <= 0:
+    return break_even_volume(
+        investment.fixed_usd, investment.life, investment.saving_usd_per_request, investment.hosting_usd_per_month
+    )
+
+
+def break_even_volume(
+    fixed_usd: float, months: float, saving_usd_per_request: float, hosting_usd_per_month: float = 0.0
+) -> float | None:
+    """(F / L + h) / s: requests a month at which a saving earns back what it costs; None when nothing is saved."""
+    if saving_usd_per_request <= 0:
         return None
-    monthly = investment.fixed_usd / investment.months + investment.hosting_usd_per_month
-    return monthly / investment.saving_usd_per_request
+    return max(0.0, (fixed_usd / months + hosting_usd_per_month) / saving_usd_per_request)
 
 
 def present_value(investment: Investment, seed: int = 1, draws: int = _DRAWS) -> PresentValue:
@@ -90,6 +109,8 @@ def present_value(investment: Investment, seed: int = 1, draws: int = _DRAWS) ->
     rng = np.random.default_rng(seed)
     volume = investment.requests_per_month * np.exp(investment.requests_spread * rng.standard_normal(draws))
     months = rng.gamma(investment.months_shape, investment.months / investment.months_shape, draws)
+    if investment.months_limit is not None:
+        months = np.minimum(months, investment.months_limit)
     saving = investment.saving_usd_per_request * np.exp(investment.saving_spread * rng.standard_normal(draws))
     gain = months * (volume * saving - investment.hosting_usd_per_month)
     value = np.where(rng.random(draws) < investment.success, gain, 0.0) - investment.fixed_usd
@@ -101,8 +122,17 @@ def expected_usd(investment: Investment) -> float:
     """Mean net present value in closed form: the mean of a lognormal is its median times exp(sd^2 / 2)."""
     spread = investment.requests_spread**2 + investment.saving_spread**2
     monthly = investment.requests_per_month * investment.saving_usd_per_request * float(np.exp(spread / 2))
-    gain = investment.months * (monthly - investment.hosting_usd_per_month)
+    gain = expected_months(investment) * (monthly - investment.hosting_usd_per_month)
     return investment.success * gain - investment.fixed_usd
+
+
+def expected_months(investment: Investment) -> float:
+    """Mean life: of a gamma with mean m and shape k, cut off at D: m F(D; k + 1) + D (1 - F(D; k))."""
+    mean, shape, limit = investment.months, investment.months_shape, investment.months_limit
+    if limit is None:
+        return mean
+    reached = limit * shape / mean
+    return float(mean * gammainc(shape + 1, reached) + limit * (1 - gammainc(shape, reached)))
 
 
 def pilot_value(investment: Investment, pilot_usd: float) -> float:

@@ -22,11 +22,11 @@ from evals.task import Task
 from evals.trial import FITTING
 
 FRACTIONS = (0.25, 0.5)
-_FEWEST_TRAIN = 200
+FEWEST_TRAIN = 200
 """A quarter of fewer is under the 50 samples from which tuning is said to begin to work."""
-_FEWEST_DEV = 30
+FEWEST_DEV = 30
 """Fewer say next to nothing about a score."""
-_MOST_DEV = 200
+MOST_DEV = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +76,17 @@ class Pilot:
         return sum(rest, first)
 
 
-async def pilot(session: Session, candidate: Candidate) -> Pilot | None:
+def suffices(task: Task) -> bool:
+    """Whether parts of the train split can tell anything."""
+    return len(task.train) >= FEWEST_TRAIN and len(task.dev) >= FEWEST_DEV
+
+
+async def pilot(session: Session, candidate: Candidate, task: Task) -> Pilot | None:
     """Train the smaller sizes and forecast; None where it is not wanted or the data are too few to tell anything."""
-    task = session.scenario.task
-    enough = len(task.train) >= _FEWEST_TRAIN and len(task.dev) >= _FEWEST_DEV
-    if not enough or not session.scenario.fine_tune.pilot:
+    if not suffices(task) or not session.scenario.fine_tune.pilot or session.start(candidate) is not None:
+        # What goes on from a tuned model has learnt most of the data already: no part of them stands for the whole.
         return None
-    runs = tuple([await _size(session, candidate, fraction) for fraction in FRACTIONS])
+    runs = tuple([await _size(session, candidate, task, fraction) for fraction in FRACTIONS])
     goal = session.scenario.goal
     return forecasts(runs, goal.target + goal.margin / 2)
 
@@ -112,23 +116,22 @@ def rising(points: Sequence[PilotPoint]) -> float:
     return last.score + slope * math.log(1 / last.fraction)
 
 
-async def _size(session: Session, candidate: Candidate, fraction: float) -> PilotRun:
+async def _size(session: Session, candidate: Candidate, task: Task, fraction: float) -> PilotRun:
     """Train on a part and score it on dev; remembered, so that a resumed run does not do it again."""
     name = f"{candidate.id} pilot {fraction:g}"
     record = session.store.fit(session.run_id, name)
     if record is None:
         session.observe(Piloting(candidate.id, fraction))
-        found = await _trained(session, candidate, fraction)
+        found = await _trained(session, candidate, part_of(task, fraction, session.seed), fraction)
         record = found.as_json() | {"cost": found.cost.as_record()}
         session.store.add_fit(session.run_id, name, record)
     fields = {key: record[key] for key in ("fraction", "samples", "score", "n_dev", "usd_per_1k_requests")}
     return PilotRun(**fields, cost=FitCost.from_record(record["cost"]))
 
 
-async def _trained(session: Session, candidate: Candidate, fraction: float) -> PilotRun:
-    task = part_of(session.scenario.task, fraction, session.seed)
+async def _trained(session: Session, candidate: Candidate, task: Task, fraction: float) -> PilotRun:
     made = await fit(session, candidate, task)
-    dev = shared_order(task.dev, session.seed)[:_MOST_DEV]
+    dev = shared_order(task.dev, session.seed)[:MOST_DEV]
     async with session.tuned_chat(made.fitted) as chat:
         variant = f"{FITTING}pilot {fraction:g}"
         work = Work(candidate.id, made.fitted.solve, chat, "dev", variant, helpers=session.helpers(candidate))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from advisor.report import foreseen, money, teaching
 from advisor.report.html import amounts
 from advisor.report.html.markup import Child, Markup, bullets, folded, table
+from advisor.report.html.mistakes import tuned_mistakes
 from advisor.report.html.names import Named
 
 
@@ -18,6 +20,10 @@ def appendix(report: Mapping[str, Any], candidates: Sequence[Named]) -> list[Mar
         _retrieval(candidates),
         _failures(candidates),
         _tuning(report["escalation"]),
+        tuned_mistakes(report),
+        _folded(money.BILLS_TITLE, money.BILLS_HEAD, money.bill_rows(report)),
+        _folded(money.ASSUMPTIONS_TITLE, money.ASSUMPTIONS_HEAD, money.assumption_rows(report), 5),
+        _folded(foreseen.TITLE, foreseen.HEAD, foreseen.foreseen_rows(report), 1),
         _techniques(report),
     )
     return [part for part in found if part is not None]
@@ -89,7 +95,7 @@ def _failures(candidates: Sequence[Named]) -> Markup | None:
 def _tuning(escalation: Mapping[str, Any] | None) -> Markup | None:
     if escalation is None:
         return None
-    lines = [escalation["reason"], *_training(escalation["tuned"]), *_aftermath(escalation)]
+    lines = [escalation["reason"], *teaching.told(escalation.get("teaching")), *_training(escalation["tuned"])]
     return folded(f"Fine-tuning: {amounts.words(escalation['decision'])}", bullets(lines))
 
 
@@ -104,22 +110,6 @@ def _training(tuned: Mapping[str, Any] | None) -> list[str]:
         f"{amounts.dollars(tuned['cost_usd'])}{fell}.",
         *([f"Recipe: {recipe}."] if recipe else []),
     ]
-
-
-def _aftermath(escalation: Mapping[str, Any]) -> list[str]:
-    probe, parity = escalation["forgetting"], escalation["parity"]
-    lines = []
-    if probe is not None:
-        lines.append(
-            f"General questions, before and after: {probe['before']:.2f} and {probe['after']:.2f} of {probe['n']} "
-            f"({probe['difference']:+.2f}, {probe['low']:+.2f} to {probe['high']:+.2f})."
-        )
-    if parity is not None:
-        lines.append(
-            f"Forms ({', '.join(parity['forms'])}) compared on {parity['prompts']} prompts: {parity['differing']} "
-            f"answers differ, logits by {parity['largest_logit_difference']:.2g} at most."
-        )
-    return lines
 
 
 def _techniques(report: Mapping[str, Any]) -> Markup | None:

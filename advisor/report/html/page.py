@@ -10,6 +10,8 @@ from importlib import resources
 from string import Template
 from typing import Any
 
+from advisor.report import measured
+from advisor.report.foreseen import foreseen_sentence
 from advisor.report.html import amounts
 from advisor.report.html.appendix import appendix
 from advisor.report.html.evidence import Evidence
@@ -18,7 +20,7 @@ from advisor.report.html.figures.all import figures
 from advisor.report.html.markup import Markup, element, joined
 from advisor.report.html.names import named
 from advisor.report.html.pictures import Picture, pictures
-from advisor.report.html.sections import candidates_table, decided, headline, reasons, verdict
+from advisor.report.html.sections import candidates_table, decided, headline, reasons, trainings, verdict
 
 _PARTS = {
     "recommendation": "Recommendation",
@@ -44,6 +46,7 @@ def page(report: Mapping[str, Any], evidence: Evidence) -> str:
                 verdict(report, candidates),
                 reasons(report),
                 candidates_table(report, candidates),
+                trainings(report, candidates),
                 _pictures(pictures(figures(report, evidence))),
                 decided(report, appendix(report, candidates)),
                 _samples(exploration),
@@ -162,6 +165,8 @@ def _footer(report: Mapping[str, Any]) -> Markup:
         f"Run {report['run_id']}, {report['created']}, seed {report['seed']}. This run took "
         f"{amounts.dollars(spent['usd'])}, {amounts.seconds(spent['seconds'])} and {spent['requests']:,} requests; "
         f"{spent['cached_requests']:,} more answers came from the cache.",
+        *measured.notes(report),
+        *filter(None, [foreseen_sentence(report)]),
         f"Scenario {report['scenario']['hash'][:16]}. {versions}. {machine}.",
     )
     return element("footer", element("div", *(element("p", line) for line in lines), class_="wrap"))

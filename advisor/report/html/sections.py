@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from advisor.report import tuned
 from advisor.report.html import amounts
 from advisor.report.html.markup import Markup, bullets, element, folded, joined, table
 from advisor.report.html.names import MARKS, Named, best
@@ -58,10 +59,16 @@ def _key_figures(report: Mapping[str, Any], leader: Named | None) -> Markup | No
         ),
         ("Per 1,000 requests", amounts.dollars(found["usd_per_1k_requests"]), "serving, as measured"),
         *([] if volume is None else [("A month", amounts.dollars(monthly), f"at {volume:,.0f} requests")]),
-        ("Median answer", amounts.seconds(found["seconds"]["p50"]), f"p95 {amounts.seconds(found['seconds']['p95'])}"),
+        ("Median answer", amounts.seconds(found["seconds"]["p50"]), _waits(found["seconds"])),
         ("Tokens a request", amounts.tokens(took["input"]), f"in, {amounts.tokens(took['output'])} out"),
     ]
     return element("dl", *(_key_figure(*figure) for figure in figures), class_="figures")
+
+
+def _waits(seconds: Mapping[str, Any]) -> str:
+    first = seconds.get("first_token_p50")
+    begins = "" if first is None else f", begins after {amounts.seconds(first)}"
+    return f"p95 {amounts.seconds(seconds['p95'])}{begins}"
 
 
 def _key_figure(name: str, value: str, aside: str) -> Markup:
@@ -70,20 +77,28 @@ def _key_figure(name: str, value: str, aside: str) -> Markup:
 
 
 def reasons(report: Mapping[str, Any]) -> Markup:
-    """Why, what next, and what could make the advice wrong."""
+    """Why, what would change it, what next, and what could make the advice wrong."""
     because = report["because"][1:]
     first, more = because[:_REASONS], because[_REASONS:]
     folds = folded(f"{len(more)} more", bullets(more)) if more else None
     why = element("section", element("h2", "Why"), bullets(first), folds, class_="card", aria_label="Why")
     steps = [_step(step) for step in report["next_steps"]]
     risks = [_risk(risk) for risk in report["risks"]]
+    others = report.get("would_change", ())
+    reading = element(
+        "div",
+        why if because else None,
+        _card("What would change this", bullets(others), "changes") if others else None,
+        class_="stack",
+    )
     beside = element(
         "div",
         _card("Next steps", bullets(steps, "ol"), "steps") if steps else None,
         _card("Risks", bullets(risks), "risks") if risks else None,
         class_="stack",
     )
-    return element("section", element("div", why if because else None, beside, class_="columns"), aria_label="Reasons")
+    left = reading if because or others else None
+    return element("section", element("div", left, beside, class_="columns"), aria_label="Reasons")
 
 
 def _card(title: str, content: Markup, kind: str) -> Markup:
@@ -100,8 +115,9 @@ def _step(step: str) -> Markup:
 
 
 def _risk(risk: Mapping[str, Any]) -> Markup:
-    date = element("strong", f"{risk['date']}: ") if risk.get("date") else None
-    return joined([date, risk["text"]])
+    date = risk.get("date")
+    before, found, after = risk["text"].partition(date) if date else (risk["text"], "", "")
+    return joined([before, element("strong", found) if found else None, after])
 
 
 def candidates_table(report: Mapping[str, Any], candidates: Sequence[Named]) -> Markup:
@@ -116,6 +132,17 @@ def candidates_table(report: Mapping[str, Any], candidates: Sequence[Named]) -> 
         name="candidates",
     )
     return element("section", element("h2", "Candidates"), element("div", made, class_="card"), id="candidates")
+
+
+def trainings(report: Mapping[str, Any], candidates: Sequence[Named]) -> Markup | None:
+    """What each training won and what it made the model forget; None where none was tried."""
+    found = tuned.rows(report)
+    if not found:
+        return None
+    labels = {one.id: one.label for one in candidates}
+    rows = [(labels.get(row[0], row[0]), *row[1:]) for row in found]
+    made = table(tuned.NOTE, tuned.head(report), rows, name="candidates trainings")
+    return element("section", element("h2", tuned.TITLE), element("div", made, class_="card"), id="trainings")
 
 
 def _candidate(one: Named) -> list[Markup | str]:

@@ -132,14 +132,14 @@ def _draw_tokens(width: int, parts: Sequence[tuple[Named, tuple[float, float, fl
 
 def monthly(report: Mapping[str, Any], candidates: Sequence[Named]) -> Figure | None:
     """Dollars a month over volume: what fitting cost, spread over the horizon, and each request."""
-    shown = [one for one in candidates if one.tested and _priced(one)]
+    shown = [one for one in candidates if one.tested and _priced(one, report["economics"])]
     if not any(one.found["usd_per_1k_requests"] for one in shown):
         return None
     money = report["economics"]
     volume, even = money["requests_per_month"], money["break_even_requests_per_month"]
     months = money["months"] or 12.0
     most = 1.3 * max(volume or _VOLUME, even or 0.0)
-    lines = [(one, one.found["fit"]["usd"] / months, one.found["usd_per_1k_requests"] / 1000) for one in shown]
+    lines = [(one, *_fixed_and_each(one, money)) for one in shown]
     stops = (most / 1.3 / 10, most / 1.3, 10 * most / 1.3)
     return Figure(
         name="monthly",
@@ -151,13 +151,27 @@ def monthly(report: Mapping[str, Any], candidates: Sequence[Named]) -> Figure | 
             for one, fixed, each in lines
         ),
         draw=lambda width: _draw_monthly(width, most, volume, even, lines),
-        key=f"Fixed: what fitting cost, over {months:g} months. Dashed: not certified. Numbers are the candidates'.",
+        key=f"Fixed: hosting, and what fitting cost over {months:g} months, a fine-tune's over the life it has left. "
+        "Dashed: not certified. Numbers are the candidates'.",
     )
 
 
-def _priced(one: Named) -> bool:
+def _priced(one: Named, money: Mapping[str, Any]) -> bool:
     """Whether every dollar is known; an unknown one is not drawn as zero."""
-    return one.found["usd_per_1k_requests"] is not None and one.found["fit"]["usd"] is not None
+    known = [
+        one.found["usd_per_1k_requests"],
+        one.found["fit"]["usd"],
+        *money.get("bills", {}).get(one.id, {}).values(),
+    ]
+    return None not in known
+
+
+def _fixed_and_each(one: Named, money: Mapping[str, Any]) -> tuple[float, float]:
+    """Dollars a month whatever the volume, and of each request; reports of before had no bills."""
+    months, bill = money["months"] or 12.0, money.get("bills", {}).get(one.id)
+    if bill is None:
+        return one.found["fit"]["usd"] / months, one.found["usd_per_1k_requests"] / 1000
+    return bill["fixed_usd_per_month"] + bill["once_usd"] / (bill["months"] or months), bill["usd_per_request"]
 
 
 def _monthly_in_words(

@@ -8,6 +8,7 @@ from typing import Any
 from advisor.report.html import amounts, vega
 from advisor.report.html.figures.figure import Figure
 from advisor.report.html.vega import Spec
+from advisor.report.teaching import learnt_from
 
 _HEIGHT = 230
 
@@ -22,7 +23,7 @@ def learning_curve(report: Mapping[str, Any]) -> Figure | None:
     reached = None if tuned is None else tuned["dev_score"]
     if not points and reached is None:
         return None
-    whole = report["scenario"]["n_train"]
+    whole = learnt_from(report["scenario"], escalation.get("teaching"))
     rows = [(f"pilot, {run['fraction']:.0%}", run["samples"], amounts.score(run["score"])) for run in points]
     rows += _forecast_rows(forecast, whole)
     if reached is not None:
@@ -69,7 +70,8 @@ def _in_words(
 
 
 def _draw(width: int, report: Mapping[str, Any], points: list[Mapping[str, Any]]) -> Spec:
-    escalation, whole = report["escalation"], report["scenario"]["n_train"]
+    escalation = report["escalation"]
+    whole = learnt_from(report["scenario"], escalation.get("teaching"))
     forecast, tuned = escalation["forecast"], escalation["tuned"]
     measured = [{"samples": run["samples"], "score": run["score"]} for run in points]
     reached = [{"samples": whole, "score": tuned["dev_score"]}] if tuned and tuned["dev_score"] is not None else []

@@ -25,7 +25,7 @@ def worth(report: Mapping[str, Any]) -> Figure | None:
         summary=f"Net present value of {found['candidate']} against {found['against']}: "
         f"{amounts.dollars(found['mean'])} on average, {amounts.dollars(found['p5'])} to "
         f"{amounts.dollars(found['p95'])} in nine cases of ten, positive with probability "
-        f"{amounts.share(found['p_positive'])}. It hangs most on {_name(first)}.",
+        f"{amounts.share(found['p_positive'])}. It hangs most on {_name(first)}.{_pilot(found)}",
         head=("assumption", "low", "high", "$ at low", "$ at high"),
         rows=tuple(
             (
@@ -40,6 +40,12 @@ def worth(report: Mapping[str, Any]) -> Figure | None:
         draw=lambda width: _draw(width, found["drivers"], expected_usd(Investment(**found["assumptions"]))),
         key="Each assumption by itself at half and twice its value, others left alone. The data name the values.",
     )
+
+
+def _pilot(found: Mapping[str, Any]) -> str:
+    """What a pilot may cost; reports of before do not say."""
+    most = found.get("pilot_worth_usd")
+    return f" A pilot that settles whether it comes off may cost {amounts.dollars(most)}." if most and most > 0 else ""
 
 
 def _name(driver: Mapping[str, Any]) -> str:

@@ -1,0 +1,116 @@
+"""What to do next, with the commands that do it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Iterator
+
+from advisor.advice.phrases import dollars, percent
+from advisor.diagnosis.causes import Cause
+from advisor.economics.lifespan import days_until
+from advisor.economics.money import Money
+from advisor.outcome import Outcome, Row
+from advisor.scenario.model import Scenario
+from advisor.standing import Outlook
+
+_ADDED = 2
+"""Groups of samples to add that are named among the next steps; the report has them all."""
+
+
+def next_steps(scenario: Scenario, outcome: Outcome, money: Money, run_id: str) -> tuple[str, ...]:
+    """The steps, most useful first."""
+    place = shlex.quote(str(scenario.folder if scenario.file.name == "scenario.yaml" else scenario.file))
+    if outcome.stopped is not None:
+        return (f"Go on where this run stopped: advisor {outcome.kind} {place} --resume {run_id}",)
+    if outcome.pick is None:
+        steps = (*_to_the_data(outcome, place, run_id), *_without_a_pick(outcome))
+        return (*steps, *_before_training_ends(scenario, outcome, money))
+    return tuple(_with_a_pick(outcome, outcome.row(outcome.pick), money, place, run_id))
+
+
+def _with_a_pick(outcome: Outcome, picked: Row, money: Money, place: str, run_id: str) -> Iterator[str]:
+    if outcome.kind == "run":
+        yield f"Compare every candidate on all test samples: advisor compare {place}"
+    yield f"Serve the pick by the OpenAI protocol: advisor serve {run_id}"
+    yield from _moving_on(picked, money, place)
+    untried = outcome.escalation is not None and outcome.escalation.decision == "not_reached"
+    if untried and any(row.tuned for row in outcome.rows):
+        yield f"See what a fine-tune would reach and cost: advisor tune {place}"
+    yield f"Notice when it gets worse, in CI for instance: advisor gate {place} --against {run_id}"
+
+
+def _moving_on(picked: Row, money: Money, place: str) -> Iterator[str]:
+    """Away from a model that stops."""
+    known = money.lifecycles.get(picked.model)
+    if known is None or known.shutdown is None:
+        return
+    endpoint = picked.model.partition("/")[0]
+    if known.replacement:
+        models = shlex.quote(f"{picked.model},{endpoint}/{known.replacement}")
+        yield f"Try what is to replace it before {known.shutdown}: advisor compare {place} --models {models}"
+    if "/ft:" in picked.model and days_until(known.shutdown, money.day) > 0:
+        yield f"Record answers of {picked.model} before {known.shutdown}; afterwards they cannot be had."
+
+
+def _before_training_ends(scenario: Scenario, outcome: Outcome, money: Money) -> Iterator[str]:
+    if scenario.fine_tune.when == "never":
+        return
+    models = {scenario.fine_tune.base, *(row.model for row in outcome.rows if row.tuned)}
+    for model, known in money.lifecycles.items():
+        if model in models and known.training_ends is not None and days_until(known.training_ends, money.day) >= 0:
+            yield f"Begin trainings of {model} by {known.training_ends}, or tune a local model instead."
+
+
+def _to_the_data(outcome: Outcome, place: str, run_id: str) -> Iterator[str]:
+    """A tuned model that falls short: what to add to its data, and training on with them."""
+    found = None if outcome.escalation is None else outcome.escalation.mistakes
+    if found is None or not found.advice:
+        return
+    *wanted, keep_out = found.advice
+    yield from wanted[:_ADDED]
+    yield keep_out
+    yield f"Train on with the new data: advisor tune {place} --continue {run_id}"
+
+
+def _without_a_pick(outcome: Outcome) -> Iterator[str]:
+    yield from _remedies(outcome)
+    if outcome.outlook is not None:
+        yield from _outlook(outcome.outlook)
+    if outcome.escalation is not None and outcome.escalation.decision == "not_allowed":
+        yield "Allow fine-tuning: set fine_tune.when to needed."
+    yield "Name a larger model under models, or lower goal.target if the business can live with it."
+
+
+def _remedies(outcome: Outcome) -> list[str]:
+    """What the diagnosis of the best candidate advises; without one, to look oneself."""
+    if not any(row.samples for row in outcome.rows) and any(row.status == "hopeless" for row in outcome.rows):
+        return ["Add test samples, or leave out --limit: so few cannot show that any candidate meets the target."]
+    looked = [row for row in outcome.rows if row.diagnosis is not None and row.diagnosis.causes]
+    best = max(looked, key=lambda row: row.test.score or 0.0, default=None)
+    if best is None or best.diagnosis is None:
+        return ["Look at the wrong answers before anything else; a label that people dispute cannot be learnt."]
+    causes = sorted(best.diagnosis.causes, key=lambda cause: -cause.share)
+    tried = {row.technique for row in outcome.rows if row.samples}
+    return [f"{best.id}: {_remedy(cause, tried)}" for cause in causes if cause.share >= 0.2 and cause.advice]
+
+
+def _remedy(cause: Cause, tried: Collection[str]) -> str:
+    """What a cause calls for, without what was tried already."""
+    behind = f"{percent(cause.share)} of its failures are {cause.cause.replace('_', ' ')}."
+    left = [one for one in cause.points_to if one not in tried]
+    if len(left) == len(cause.points_to):
+        return f"{behind} {cause.advice}"
+    return f"{behind} Left to try: {', '.join(left)}." if left else f"{behind} All that could help was tried."
+
+
+def _outlook(outlook: Outlook) -> Iterator[str]:
+    """What would settle an undecided climb, and what accepting its best candidate would lack."""
+    if outlook.extra_samples:
+        price = "" if outlook.usd is None else f" and {dollars(outlook.usd)} of trials"
+        yield (
+            f"Label {outlook.extra_samples} more test samples: with {outlook.samples_needed} in all{price}, a "
+            f"candidate as good as {outlook.arm} looks now is certified in 8 of 10 runs."
+        )
+    yield (
+        f"Or accept {outlook.arm} unproved: it is expected to miss the target by {100 * outlook.shortfall:.2g} points."
+    )
