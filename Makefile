@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt requirements-models.txt
 
 # Exit code 1 of `advisor run` means that no candidate met the goal: a verdict too, and no failure of the demo.
 demo: $(STAMP)
-	$(BIN)/advisor run scenarios/helpdesk_routing --seed 1 || test $$? -eq 1
+	$(BIN)/advisor run scenarios/city_hotline --seed 1 || test $$? -eq 1
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

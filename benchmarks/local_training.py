@@ -297,7 +297,7 @@ def table(options: argparse.Namespace, methods: list[str]) -> None:
     print(f"{'first':>8}{'dev loss':>9}{'MB':>7}  load")
     trl: dict[str, float] | None = None
     for method in methods:
-        for seed in range(options.seeds if method.startswith("ours") else 1):
+        for seed in range(options.seeds):
             found = measured(method, seed, options)
             if isinstance(found, str):
                 print(f"{method:12} {found}", flush=True)
