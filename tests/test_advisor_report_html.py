@@ -687,8 +687,9 @@ class TestInABrowser:
         assert pick(outcome="right", candidate=str(few)) == f"{right} of {total:,} trials"
         assert pick(beside=str(zero), outcome="differs") == f"{right} of {total:,} trials"
         assert tab.evaluate("document.querySelectorAll('#explorer-detail .answer').length") == 2
-        cause = next(at for at in embedded(compared.html)["trials"]["cause"] if at is not None)
-        assert pick(outcome="", candidate="", cause=str(cause)).startswith(("1 ", "2 ", "3 ", "4 ", "5 ", "6 "))
+        causes = embedded(compared.html)["trials"]["cause"]
+        cause = next(at for at in causes if at is not None)
+        assert pick(outcome="", candidate="", cause=str(cause)) == f"{causes.count(cause)} of {total:,} trials"
         pick(cause="", candidate=str(few))
         tab.evaluate(SEARCH % json.dumps("MESSAGE 17 about"))
         assert tab.evaluate(count) == f"1 of {total:,} trials"
