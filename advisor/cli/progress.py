@@ -70,7 +70,7 @@ class PlainLines:
             case Choosing(candidate, what, done, total) if done == total:
                 return f"{candidate}: {what} {done}/{total}"
             case Diagnosing(candidate, what, samples):
-                return f"{candidate}: why it fell short: {what}, {samples} failures"
+                return f"{candidate}: why it fell short: {what}, {samples} failure{'' if samples == 1 else 's'}"
             case Stands(candidate, standing):
                 return f"{candidate}: {standing.status} {_measured(standing)}"
             case Escalating(candidate, reason):

@@ -77,6 +77,12 @@ def memory_of(endpoint: Endpoint, model: str) -> Memory:
     return _memory(cache_folder() / "capabilities" / f"{hash_of([endpoint.base_url, model])[:32]}.json")
 
 
+def takes_tools(endpoint: Endpoint, refused: frozenset[str]) -> bool:
+    """What the endpoint's settings say, else whether it has refused tools before."""
+    told = endpoint.settings.tools
+    return "tools" not in refused if told is None else told
+
+
 def takes_several(endpoint: Endpoint, refused: frozenset[str]) -> bool:
     """Whether one request may ask for several answers. What is streamed is put together for one answer only."""
     return not endpoint.settings.stream and "n" not in refused

@@ -12,11 +12,11 @@ from backends.batching import Batching
 from backends.errors import InputError, RequestError
 from backends.openai import client, wire
 from backends.openai.batches import Batches
-from backends.openai.capabilities import Search, memory_of, most_answers, takes_several
+from backends.openai.capabilities import Search, memory_of, most_answers, takes_several, takes_tools
 from backends.openai.endpoints import Endpoint, find, identity, key_problem
 from backends.openai.failures import BilledError
 from backends.openai.forms import form_of
-from backends.openai.prices import batch_prices, prices
+from backends.openai.prices import batch_prices, prices, spends_money
 from backends.openai.retries import Policy
 from backends.openai.several import Drawn, Outcome, Several, are_copies, shared
 from backends.openai.tokens import bound, count, count_text
@@ -100,13 +100,12 @@ class OpenAIChat:
     @property
     def billed(self) -> bool:
         """False when the user says that it costs nothing, or gives no price for a server on this machine."""
-        return not self._endpoint.is_loopback if self._prices is None else not self._prices.is_free
+        return spends_money(self._endpoint, self._prices)
 
     @property
     def native_tools(self) -> bool:
         """What the endpoint's settings say, else whether it has refused tools before."""
-        told = self._endpoint.settings.tools
-        return "tools" not in self._memory.refused if told is None else told
+        return takes_tools(self._endpoint, self._memory.refused)
 
     @property
     def notes(self) -> tuple[str, ...]:

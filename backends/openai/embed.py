@@ -15,7 +15,7 @@ from backends.openai import client
 from backends.openai.capabilities import Search, memory_of
 from backends.openai.endpoints import Endpoint, find, identity, key_problem
 from backends.openai.failures import BilledError
-from backends.openai.prices import prices
+from backends.openai.prices import prices, spends_money
 from backends.openai.retries import Policy
 from backends.openai.tokens import bound, count_text
 from backends.openai.untrusted import MALFORMED
@@ -66,7 +66,7 @@ class OpenAIEmbedder:
     @property
     def billed(self) -> bool:
         """False when the user says that it costs nothing, or gives no price for a server on this machine."""
-        return not self._endpoint.is_loopback if self._prices is None else not self._prices.is_free
+        return spends_money(self._endpoint, self._prices)
 
     def price(self, usage: Usage) -> float | None:
         """Dollars for this usage, None when the price is not known."""

@@ -8,10 +8,10 @@ from typing import Any
 
 from backends.gauges import Training, Unseen
 from backends.openai import wire
-from backends.openai.capabilities import memory_of, most_answers, takes_several
+from backends.openai.capabilities import memory_of, most_answers, takes_several, takes_tools
 from backends.openai.endpoints import find
 from backends.openai.forms import Form, form_of
-from backends.openai.prices import batch_prices, prices
+from backends.openai.prices import batch_prices, prices, spends_money
 from backends.openai.tokens import count, count_text, encoding_name
 from backends.openai.training_costs import cost, is_billed
 from backends.openai.training_recipe import Recipe
@@ -52,13 +52,12 @@ class OpenAIGauge:
     @property
     def billed(self) -> bool:
         """False when the user says that it costs nothing, or gives no price for a server on this machine."""
-        return not self._endpoint.is_loopback if self._prices is None else not self._prices.is_free
+        return spends_money(self._endpoint, self._prices)
 
     @property
     def native_tools(self) -> bool:
         """What the endpoint's settings say, else whether it has refused tools before."""
-        told = self._endpoint.settings.tools
-        return "tools" not in self._memory.refused if told is None else told
+        return takes_tools(self._endpoint, self._memory.refused)
 
     @property
     def draws(self) -> int:

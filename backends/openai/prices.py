@@ -144,6 +144,11 @@ def batch_prices(endpoint: Endpoint, model: str, tuned_from: str | None = None) 
     return single.scaled(_OPENAI_BATCH) if endpoint.is_openai else single
 
 
+def spends_money(endpoint: Endpoint, known: Prices | None) -> bool:
+    """False when the user says that a model costs nothing, or gives no price for a server on this machine."""
+    return not endpoint.is_loopback if known is None else not known.is_free
+
+
 def training_price(model: str) -> TrainingPrice | None:
     """What tuning a base model costs at OpenAI, None when it is not known."""
     row = _row(model)
