@@ -90,7 +90,7 @@ def encoded(prompts: Any, pairs: Rows) -> list[Any]:
 def ours(options: argparse.Namespace, folder: Path, *, dtype: str, layers: str = "all", epochs: int = 1) -> Timed:
     """Our loop."""
     from backends.local.fitting import train
-    from backends.local.memory import keep_freed_memory
+    from backends.local.heap import keep_freed_memory
     from backends.local.recipe import Recipe
     from backends.local.training import Training
 

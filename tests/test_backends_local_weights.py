@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from backends.local.memory import batch_limits, keep_freed_memory
+from backends.local.heap import keep_freed_memory
+from backends.local.memory import batch_limits
 from backends.local.weights import pack
 
 from .local_models import tiny_model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from backends.local.catalog import Place, locate, require
 from backends.local.device import chat_dtype, device, hourly_price
 from backends.local.files import hash_of
 from backends.local.gather import Gather, Ticket
+from backends.local.heap import give_back
 from backends.local.identity import fingerprint
 from backends.local.rates import Rates, measure, rates_key, remember, remembered
 from backends.types import ChatRequest, ChatResponse, Usage
@@ -92,7 +92,7 @@ class LocalChat:
         if self._loaded is not None:
             self._loaded.decoder.forget()
             self._loaded = None
-            gc.collect()
+            give_back()
 
     def _engine(self) -> Engine:
         with self._loading:

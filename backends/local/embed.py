@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import threading
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ import numpy as np
 from backends.errors import BackendUnavailable, InputError, Problem
 from backends.local.catalog import Place, locate, require
 from backends.local.device import device, hourly_price
+from backends.local.heap import give_back
 from backends.local.identity import fingerprint
 from backends.local.rates import Rates, rates_key, remember, remembered
 from backends.types import Embeddings, FloatArray, Usage
@@ -87,7 +87,7 @@ class LocalEmbedder:
         self._closed = True
         await asyncio.to_thread(self._thread.shutdown)
         self._loaded = None
-        gc.collect()
+        give_back()
 
     def _embed(self, texts: list[str]) -> Embeddings:
         model = self._model()

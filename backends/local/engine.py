@@ -11,8 +11,9 @@ from backends.local.batches import Limits, shared_prefix
 from backends.local.catalog import Place
 from backends.local.constrain import schema_grammar
 from backends.local.decoder import Answer, Batch, Decoder, Job
+from backends.local.heap import keep_freed_memory
 from backends.local.loading import load
-from backends.local.memory import batch_limits, is_out_of_memory, keep_freed_memory
+from backends.local.memory import batch_limits, is_out_of_memory
 from backends.local.weights import pack
 from backends.types import ChatRequest
 

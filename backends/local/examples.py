@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from backends.errors import InputError, Problem, RequestError
 from backends.local.prompts import Prompts
 from backends.types import Message
+from backends.wording import agreeing, counted
 
 _TOLD = 5
 """Problems of a split that are told one by one."""
@@ -49,7 +50,8 @@ def _few(problems: list[Problem], where: str) -> list[Problem]:
     more = len(problems) - _TOLD
     if more <= 0:
         return problems
-    what = f"{more} more conversations have such a problem, the last of them {problems[-1].where}."
+    have = f"{counted(more, 'more conversation')} {agreeing(more, 'has', 'have')}"
+    what = f"{have} such a problem, the last of them {problems[-1].where}."
     return [*problems[:_TOLD], Problem(where, what, "Correct or remove them all.")]
 
 

@@ -23,8 +23,8 @@ from backends.local.files import write_text
 from backends.local.frozen import Frozen
 from backends.local.fused import fuse
 from backends.local.group import ALONE, Group
+from backends.local.heap import keep_freed_memory
 from backends.local.loss import PART_TOKENS
-from backends.local.memory import keep_freed_memory
 from backends.local.opening import check_method, opened, sketch
 from backends.local.prompts import Prompts
 from backends.local.quiet import peft_quiet, quiet

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import torch
@@ -15,29 +14,11 @@ _CPU_SHARE = 16
 there is no error to recover from."""
 
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-"""Names of settings in glibc's malloc.h."""
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """True for torch's errors about memory, on any device."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-
-
-def keep_freed_memory() -> None:
-    """Have the C library keep freed memory for the next tensor; does nothing where it is not glibc.
-
-    By default every tensor of some megabytes is mapped anew and its pages are cleared on first use, at every layer of
-    every pass. One arena, since memory freed in the arena of a thread is given back all the same.
-    """
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    for option, value in ((_M_ARENA_MAX, 1), (_M_MMAP_THRESHOLD, 32 << 20), (_M_TRIM_THRESHOLD, 1 << 30)):
-        mallopt(option, value)
 
 
 def batch_limits(model: Any, *, joining: bool = False) -> Limits:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import gc
 import json
 import threading
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from backends.errors import BackendUnavailable, InputError, Problem
 from backends.local.catalog import PREFIX, Place, locate, require
 from backends.local.device import device, hourly_price
 from backends.local.files import hash_of, write_text
+from backends.local.heap import give_back
 from backends.local.identity import content_hash
 from backends.local.launch import fit_in_processes, in_processes
 from backends.local.rates import rates_key, training_rate
@@ -120,7 +120,7 @@ class LocalTuner:
                 )
                 _finish(work, tuned)
         finally:
-            gc.collect()
+            give_back()
         return tuned
 
 
