@@ -367,6 +367,10 @@ async def test_money_leaves_the_house_unless_it_is_known_not_to() -> None:
     free = replace(far, settings=EndpointSettings(prices={"m": TokenPrices(0.0, 0.0)}))
     assert not OpenAIChat("far/m", free, "m").billed
     assert OpenAIChat("far/m", free, "m").price(Usage(1, 9, 0, 9)) == 0.0
+    proxy = Endpoint("proxy", "http://127.0.0.1:4000/v1", "PROXY_KEY")
+    assert OpenAIChat("proxy/m", proxy, "m").billed
+    free = replace(proxy, settings=EndpointSettings(prices={"m": TokenPrices(0.0, 0.0)}))
+    assert not OpenAIChat("proxy/m", free, "m").billed
 
 
 async def test_one_connection_serves_all_models_of_an_endpoint_and_is_closed_by_the_last() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from backends.errors import RequestError
 from backends.openai.capabilities import Search, blamed
 from backends.openai.failures import Failure, Kind
-from backends.openai.forms import form_of
+from backends.openai.forms import conversation, form_of
 from backends.openai.strict import strict_schema, without_nulls
 from backends.types import ChatRequest, Message
 
@@ -67,6 +67,27 @@ def test_a_choice_is_read_from_json_or_from_text_that_means_it(text: str, answer
     form = form_of(ChatRequest(ASK, choices=("card arrival", "card lost")), ())
     assert form is not None
     assert form.read(text) == answer
+
+
+def test_worked_examples_answer_in_the_form_that_is_enforced() -> None:
+    turns = (Message("user", "red?"), Message("assistant", "red"), Message("user", "?"), Message("assistant", "hm"))
+    chosen = ChatRequest((*turns, *ASK), choices=("red", "blue"))
+    form = form_of(chosen, ())
+    shown = conversation(chosen, form)
+    assert [turn.content for turn in shown] == ["red?", '{"answer": "red"}', "?", "hm", "?"]
+    assert form is not None
+    assert form.read(shown[1].content) == "red"
+    assert conversation(chosen, form_of(chosen, {"strict", "json_schema"})) == chosen.messages
+    assert conversation(chosen, None) == chosen.messages
+
+
+def test_worked_examples_of_a_schema_are_wrapped_where_it_is() -> None:
+    turns = (Message("assistant", '["a"]'), Message("assistant", "no JSON"))
+    listed = ChatRequest(turns, json_schema='{"type": "array", "items": {"type": "string"}}')
+    shown = conversation(listed, form_of(listed, ()))
+    assert [turn.content for turn in shown] == ['{"answer": ["a"]}', "no JSON"]
+    bare = ChatRequest(turns, json_schema=json.dumps(OPTIONAL))
+    assert conversation(bare, form_of(bare, ())) == turns
 
 
 def test_choices_that_differ_in_case_only_are_not_guessed() -> None:

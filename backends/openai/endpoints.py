@@ -77,6 +77,11 @@ class Endpoint:
         return is_loopback(self.host)
 
     @property
+    def is_our_own(self) -> bool:
+        """True for a server on this machine that wants no key: nobody bills for what it does."""
+        return self.is_loopback and self.key_env is None
+
+    @property
     def provider(self) -> str | None:
         """The provider's id in genai-prices, when the user named it."""
         return self.settings.provider

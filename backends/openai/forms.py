@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from backends.errors import RequestError
 from backends.openai.capabilities import kind_of
 from backends.openai.strict import strict_schema, without_nulls
 from backends.openai.untrusted import UNREADABLE
-from backends.types import ChatRequest
+from backends.types import ChatRequest, Message
 
 Way = Literal["strict", "json_schema", "json_object", "plain"]
 _MOST_CHOICES = 500
@@ -72,6 +72,27 @@ class Form:
             return f"Answer with exactly one of the following, and nothing else:\n{listed}"
         return f"Answer with JSON only, valid under this JSON Schema:\n{self.schema}"
 
+    def shown(self, text: str) -> str:
+        """An answer as it is to be written; what is no answer is left as it is."""
+        if not self.is_wrapped:
+            return text
+        if self.choices:
+            return json.dumps({"answer": text}, ensure_ascii=False) if text in self.choices else text
+        try:
+            return json.dumps({"answer": json.loads(text)}, ensure_ascii=False)
+        except UNREADABLE:
+            return text
+
+    def conversation(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        """A prompt whose worked examples answer in this form.
+
+        Small models follow their examples: shown plain labels and held to JSON, they answer much worse (docs/log.md).
+        """
+        return tuple(
+            replace(message, content=self.shown(message.content)) if message.role == "assistant" else message
+            for message in messages
+        )
+
     def read(self, text: str) -> str | None:
         """The answer in what the model wrote; None when it is not of the form."""
         found = self._read(text)
@@ -99,6 +120,11 @@ def form_of(request: ChatRequest, without: Collection[str]) -> Form | None:
     """The form that a request asks for, in the strictest way that is not refused; None for free text."""
     forms = _choice_forms(request.choices) if request.choices else _schema_forms(request.json_schema)
     return next((form for form in forms if not _is_refused(form, without)), None)
+
+
+def conversation(request: ChatRequest, form: Form | None) -> tuple[Message, ...]:
+    """The request's messages as they are sent, but for the form's instruction."""
+    return request.messages if form is None else form.conversation(request.messages)
 
 
 def extra_tokens(request: ChatRequest) -> int:

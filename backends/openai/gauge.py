@@ -10,7 +10,7 @@ from backends.gauges import Training, Unseen
 from backends.openai import wire
 from backends.openai.capabilities import memory_of, most_answers, takes_several, takes_tools
 from backends.openai.endpoints import find
-from backends.openai.forms import Form, form_of
+from backends.openai.forms import Form, conversation, form_of
 from backends.openai.prices import batch_prices, prices, spends_money
 from backends.openai.tokens import count, count_text, encoding_name
 from backends.openai.training_costs import cost, is_billed
@@ -98,14 +98,12 @@ class OpenAIGauge:
         """Messages with their framing, tools, and the schema or the sentence that asks for the form."""
         form = self._form(request)
         said = "" if form is None else form.instruction or form.schema
-        return count(request.messages, self._model, request.tools).tokens + count_text(said, self._model)
+        return count(conversation(request, form), self._model, request.tools).tokens + count_text(said, self._model)
 
     def answer_tokens(self, request: ChatRequest, text: str) -> int:
         """The text, within the object that the form puts around it."""
         form = self._form(request)
-        if form is not None and form.is_wrapped:
-            text = json.dumps({"answer": text}, ensure_ascii=False)
-        return count_text(text, self._model)
+        return count_text(text if form is None else form.shown(text), self._model)
 
     def text_tokens(self, text: str) -> int:
         """By the model's encoding."""

@@ -145,8 +145,11 @@ def batch_prices(endpoint: Endpoint, model: str, tuned_from: str | None = None) 
 
 
 def spends_money(endpoint: Endpoint, known: Prices | None) -> bool:
-    """False when the user says that a model costs nothing, or gives no price for a server on this machine."""
-    return not endpoint.is_loopback if known is None else not known.is_free
+    """False when the user says that a model costs nothing, or gives no price for a server of this machine's own.
+
+    A server on this machine that wants a key may be a proxy, which passes requests on to somebody who bills.
+    """
+    return not endpoint.is_our_own if known is None else not known.is_free
 
 
 def training_price(model: str) -> TrainingPrice | None:

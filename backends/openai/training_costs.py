@@ -17,19 +17,19 @@ def usd_per_1m_tokens(endpoint: Endpoint, model: str) -> float | None:
 
 
 def is_billed(endpoint: Endpoint, model: str) -> bool:
-    """False when the user says that training costs nothing, or gives no price for a server on this machine."""
+    """False when the user says that training costs nothing, or gives no price for a server of this machine's own."""
     price = usd_per_1m_tokens(endpoint, model)
     if price is not None:
         return price > 0
-    # A server on this machine whose requests have a price is somebody's: what its trainings cost is not known.
+    # Our own server whose requests have a price is somebody's: what its trainings cost is not known.
     requests = prices(endpoint, model)
-    return not endpoint.is_loopback or not (requests is None or requests.is_free)
+    return not endpoint.is_our_own or not (requests is None or requests.is_free)
 
 
 def are_requests_priced(endpoint: Endpoint, model: str) -> bool:
     """Whether it is known what requests to a model tuned from this one cost."""
     tuned = f"ft:{base_model(model)}:::"
-    return endpoint.is_loopback or prices(endpoint, tuned) is not None
+    return endpoint.is_our_own or prices(endpoint, tuned) is not None
 
 
 def cost(endpoint: Endpoint, model: str, tokens: int | None) -> float | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.openai.endpoints import Endpoint
-from backends.openai.forms import Form, extra_tokens, form_of
+from backends.openai.forms import Form, conversation, extra_tokens, form_of
 from backends.types import ChatRequest, FinishReason, Message, ToolCall, Usage
 
 _REASONS = re.compile(
@@ -93,7 +93,7 @@ def write(
     body: dict[str, Any] = {
         **json.loads(endpoint.settings.extra_body),
         "model": model,
-        "messages": _messages(request.messages, "" if form is None else form.instruction),
+        "messages": _messages(conversation(request, form), "" if form is None else form.instruction),
         limit_name(endpoint, without): answer_limit(request, endpoint, model),
     }
     optional = _optional(request, form, endpoint.is_openai, is_streamed and "stream" not in without)
