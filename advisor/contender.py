@@ -10,6 +10,7 @@ import numpy as np
 
 from advisor.goal import Goal
 from advisor.standing import Arm, ArmStatus, Batch, Observation, Standing
+from backends.wording import agreeing, counted
 from evals.statistics.boundaries import alternative_of
 from evals.statistics.limits import QUANTILE, DollarLimit, SecondsLimit, seconds_limit
 from evals.statistics.power import required_samples
@@ -218,19 +219,19 @@ class Contender:
 
     def _explain_running(self) -> str:
         if self.blocker == "errors":
-            return f"{self.errors} of {self.n} trials failed; more must succeed before it can be certified."
-        return f"{self.n} of {self.rules.n} samples tried."
+            return f"{self.errors} of {counted(self.n, 'trial')} failed; more must succeed before it can be certified."
+        return f"{self.n} of {counted(self.rules.n, 'sample')} tried."
 
     def _explain_certified(self) -> str:
-        text = f"Scores at least {self.at_least():.3f}, proved on {self._quality[1]} samples"
+        text = f"Scores at least {self.at_least():.3f}, proved on {counted(self._quality[1], 'sample')}"
         limit = self.rules.seconds
         if limit is not None and not limit.provable:
-            text += f"; {self.n} samples cannot prove a p95, which was {self._p95():.3g} s as measured"
+            text += f"; {counted(self.n, 'sample')} cannot prove a p95, which was {self._p95():.3g} s as measured"
         return f"{text} (target {self.rules.target:g})."
 
     def _explain_eliminated(self) -> str:
         if self.blocker:
-            return f"It is over a limit: {self._limit()}, on {self.n} samples."
+            return f"It is over a limit: {self._limit()}, on {counted(self.n, 'sample')}."
         lacking = 100.0 * (self.rules.target - self.interval().high)
         more = f"; it would need at least {lacking:.1f} points more" if lacking > 0.0 else ""
         return f"Falls short of {self.rules.alternative:g}, target plus margin: {self._measured()}{more}."
@@ -238,12 +239,12 @@ class Contender:
     def _explain_hopeless(self) -> str:
         if not self.n:
             least = ceil(log(self.rules.alpha) / log(self.rules.target))
-            text = f"{self.rules.n} samples cannot prove {self.rules.target:g} at this confidence"
-            return f"{text}, even with every answer right; at least {least} are needed."
+            text = f"{counted(self.rules.n, 'sample')} cannot prove {self.rules.target:g} at this confidence"
+            return f"{text}, even with every answer right; at least {least} {agreeing(least, 'is', 'are')} needed."
         if self.blocker:
             return f"It can hardly be proved to keep a limit with the samples left: {self._limit()}."
-        left = self.rules.n - self.n
-        return f"The {left} samples left can hardly prove {self.rules.target:g} any more: {self._measured()}."
+        left = counted(self.rules.n - self.n, "sample")
+        return f"The {left} left can hardly prove {self.rules.target:g} any more: {self._measured()}."
 
     def _explain_unresolved(self) -> str:
         if self.blocker:
@@ -253,11 +254,11 @@ class Contender:
         return f"{text} (target {self.rules.target:g})."
 
     def _explain_failed(self) -> str:
-        text = f"{self.errors} of {self.n} trials failed; at most {self.rules.errors_allowed} of {self.rules.n} may"
-        return f"{text} ({100.0 * self.rules.error_rate_allowed:g} %)."
+        text = f"{self.errors} of {counted(self.n, 'trial')} failed; at most {self.rules.errors_allowed}"
+        return f"{text} of {self.rules.n} may ({100.0 * self.rules.error_rate_allowed:g} %)."
 
     def _measured(self) -> str:
-        return f"scores {self.mean or 0.0:.3f} on {self.n} samples"
+        return f"scores {self.mean or 0.0:.3f} on {counted(self.n, 'sample')}"
 
     def _limit(self) -> str:
         if self.blocker == "seconds" and self.rules.seconds is not None:

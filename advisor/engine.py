@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from advisor.candidates import lineup
+from advisor.commands import Commands
 from advisor.comparing import compare_all
 from advisor.driver import arm, by_cost, climb, prepare_all
 from advisor.estimating.ahead import keep_estimate, kept_estimate
@@ -31,13 +32,14 @@ from advisor.session import FRESH_SAMPLES, Session
 from advisor.shortfalls import explain
 from advisor.standing import ValueGate
 from advisor.tuning.escalation import escalate
-from advisor.tuning.former import check_options, check_workspace, find_formers
+from advisor.tuning.former import check_options, check_workspace, find_formers, name_former
 from advisor.tuning.uploads import uploads as found_uploads
 from advisor.workspace import Workspace, new_run_id
 from backends import registry as backends
 from backends.errors import BudgetError, InputError, Problem
 from backends.hardware import detect
 from evals.cache import store_path
+from evals.naming import LAST, REPORTED, Last, may_mean
 from evals.scorers.base import ModelScorer
 from evals.store import RunKind, RunRow, RunStatus, Store
 
@@ -108,13 +110,15 @@ def _execute(
         lineup(load_scenario(path, overrides))
         check_workspace(workspace, overrides.continues)
     with workspace.locked(), Store.open(store_path(workspace.root)) as store:
-        if overrides.continues is not None:
-            overrides = replace(overrides, continues=store.run(overrides.continues).id)
-        if resume is not None:
-            overrides = _stored_overrides(store.run(resume), kind, overrides)
+        former = None if resume is None else _former_sitting(store, kind, path, resume)
+        if former is not None:
+            overrides = _stored_overrides(former, kind, overrides, workspace)
         scenario = load_scenario(path, overrides)
+        if former is None and overrides.continues is not None:
+            named = name_former(store, workspace, scenario, overrides.continues)
+            overrides = replace(overrides, continues=named)
         formers = find_formers(scenario, workspace, overrides)
-        row = _begin(kind, scenario, store, workspace, overrides, resume)
+        row = _begin(kind, scenario, store, workspace, overrides, former)
         session = Session(scenario, store, workspace, row.id, observe, formers)
         status: RunStatus = "interrupted"
         verdict = pick = None
@@ -122,7 +126,8 @@ def _execute(
             found = asyncio.run(_sitting(kind, session))
             status, verdict, pick = ("interrupted" if found.stopped else "done"), found.verdict, found.pick
             foreseen = kept_estimate(workspace, row.id)
-            report = build(row, scenario, found, resolution(scenario, lineup(scenario)), detect(), foreseen)
+            resolved = resolution(scenario, lineup(scenario))
+            report = build(row, scenario, found, resolved, detect(), workspace.root, foreseen)
             write_card(workspace, report)
             _keep_pick(workspace, row.id, scenario, found)
             evidence = gather(store, row.id, scenario.goal, scenario)
@@ -161,12 +166,19 @@ def billed_models(path: str | Path, overrides: Overrides | None = None) -> list[
     return billed
 
 
-def kept_options(kind: RunKind, workspace: str | Path, run_id: str, given: Overrides) -> Overrides:
+def kept_options(kind: RunKind, path: str | Path, workspace: str | Path, resume: str, given: Overrides) -> Overrides:
     """The options with which a run goes on: its own, but for the budget. Raises InputError for any others."""
-    if not store_path(Path(workspace)).is_file():
-        raise InputError(Problem(str(workspace), f"there is no run {run_id!r}.", "`advisor runs` lists them."))
-    with Store.open(store_path(Path(workspace))) as store:
-        return _stored_overrides(store.run(run_id), kind, given)
+    place = Workspace(Path(workspace))
+    if not store_path(place.root).is_file():
+        raise InputError(Problem(str(workspace), f"there is no run {resume!r}.", "`advisor runs` lists them."))
+    with Store.open(store_path(place.root)) as store:
+        return _stored_overrides(_former_sitting(store, kind, path, resume), kind, given, place)
+
+
+def _former_sitting(store: Store, kind: RunKind, path: str | Path, name: str) -> RunRow:
+    """The run to go on with; `last` is the newest of its kind and scenario that did not come to its end."""
+    scenario = load_scenario(path).name if name == LAST else None
+    return store.run(name, Last(f"interrupted `{kind}`", (kind,), ("running", "interrupted", "failed"), scenario))
 
 
 def _begin(
@@ -175,9 +187,9 @@ def _begin(
     store: Store,
     workspace: Workspace,
     overrides: Overrides,
-    resume: str | None,
+    former: RunRow | None,
 ) -> RunRow:
-    if resume is None:
+    if former is None:
         row = RunRow(
             id=new_run_id(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -191,29 +203,24 @@ def _begin(
         workspace.freeze(row.id, scenario.files)
         keep_estimate(workspace, row.id, kind, scenario, overrides)
         return row
-    row = store.run(resume)
-    if row.scenario_hash != scenario.hash:
+    if former.scenario_hash != scenario.hash:
         raise InputError(
             Problem(
                 str(scenario.file),
-                f"the scenario changed since run {row.id} began.",
-                f"Undo the change (a copy is in {workspace.run_folder(row.id) / 'scenario'}) or start a new run; "
+                f"the scenario changed since run {former.id} began.",
+                f"Undo the change (a copy is in {workspace.run_folder(former.id) / 'scenario'}) or start a new run; "
                 "answers that still fit come from the cache.",
             )
         )
-    return row
+    return former
 
 
-def _stored_overrides(row: RunRow, kind: RunKind, given: Overrides) -> Overrides:
+def _stored_overrides(row: RunRow, kind: RunKind, given: Overrides, workspace: Workspace) -> Overrides:
     """A resumed run goes on with its own options; only its budget may be changed."""
     if row.kind != kind:
-        raise InputError(
-            Problem(
-                row.id,
-                f"this is a `{row.kind}`.",
-                f"Go on with: advisor {row.kind} {row.scenario_file} --resume {row.id}",
-            )
-        )
+        commands = Commands(Path(row.scenario_file), row.id, workspace.root)
+        remedy = f"Go on with: {commands.resume(row.kind)}" if row.kind in REPORTED else "Begin it again."
+        raise InputError(Problem(row.id, f"this is a `{row.kind}`.", remedy))
     kept: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in row.options.items()
     }
@@ -224,6 +231,8 @@ def _stored_overrides(row: RunRow, kind: RunKind, given: Overrides) -> Overrides
         same = replace(same, techniques=None)
     # The seed is stored as it was chosen; the command that began the run may have left it open.
     asked = replace(given, budget_usd=None, seed=stored.seed if given.seed is None else given.seed)
+    if stored.continues and given.continues and may_mean(given.continues, stored.continues):
+        asked = replace(asked, continues=stored.continues)
     if asked not in (Overrides(seed=stored.seed), same):
         differ = ", ".join(one.name for one in fields(same) if getattr(asked, one.name) != getattr(same, one.name))
         raise InputError(

@@ -20,11 +20,12 @@ from xml.etree import ElementTree
 import numpy as np
 
 from advisor.candidates import Candidate, lineup
+from advisor.commands import as_argument, command
 from advisor.events import Observer, Planned
 from advisor.fitting import FitCost, fit
 from advisor.regression import Rule, check_rule, decide, explain
 from advisor.scenario.document import read_document
-from advisor.scenario.load import load_scenario
+from advisor.scenario.load import find_scenario, load_scenario
 from advisor.scenario.model import Overrides, Scenario
 from advisor.session import Prepared, Session
 from advisor.techniques.registry import load_fitted
@@ -32,13 +33,13 @@ from advisor.workspace import Workspace, new_run_id
 from backends import registry as backends
 from backends.errors import InputError, Problem
 from backends.types import Usage
+from backends.wording import counted
 from evals.cache import store_path
+from evals.naming import LAST, Last
 from evals.scorers.base import ModelScorer
 from evals.store import RunKind, RunRow, RunStatus, Store
 from evals.trial import ASIDE, Trial
 
-LAST = "last"
-"""In place of a run: the newest finished `run` or `compare` of the scenario."""
 EXIT_PASSED, EXIT_WORSE = 0, 1
 _KIND: RunKind = "gate"
 _APART = 1000
@@ -98,11 +99,12 @@ def baseline(
         raise _refused(
             str(workspace), "there is no workspace here.", "Name it with --workspace, or run `advisor compare`."
         )
+    afresh = command("compare", as_argument(find_scenario(Path(path))), workspace=place.root)
     with Store.open(store_path(place.root)) as store:
-        run = _former(store, against, load_scenario(path).name if against == LAST else "")
+        run = _former(store, against, load_scenario(path).name if against == LAST else "", afresh)
         overrides = _overrides(run, budget_usd)
         scenario = load_scenario(path, overrides)
-        _same_question(scenario, place.run_folder(run.id) / "scenario", run.id)
+        _same_question(scenario, place.run_folder(run.id) / "scenario", run.id, afresh)
         chosen = _candidate(scenario, run, candidate)
         trials = store.trials(run.id, chosen.id, "test")
     scores = _mean_scores(trials)
@@ -115,15 +117,9 @@ def _refused(where: str, what: str, remedy: str) -> InputError:
     return InputError(Problem(where, what, remedy))
 
 
-def _former(store: Store, against: str, name: str) -> RunRow:
-    if against != LAST:
-        return store.run(against)
-    found = [run for run in store.runs() if run.scenario == name and run.kind in ("run", "compare")]
-    done = [run for run in found if run.status == "done"]
-    if not done:
-        what = f"the workspace has no finished run of {name}."
-        raise _refused(str(store.path), what, "Make one: advisor compare SCENARIO")
-    return done[-1]
+def _former(store: Store, against: str, name: str, afresh: str) -> RunRow:
+    """The run to compare with; `last` is the newest finished `run` or `compare` of the scenario of that name."""
+    return store.run(against, Last("finished run", ("run", "compare"), ("done",), name, remedy=f"Make one: {afresh}"))
 
 
 def _overrides(run: RunRow, budget_usd: float | None) -> Overrides:
@@ -136,9 +132,9 @@ def _overrides(run: RunRow, budget_usd: float | None) -> Overrides:
     return replace(found, repeats=1, race=False, budget_usd=budget_usd)
 
 
-def _same_question(scenario: Scenario, frozen: Path, run_id: str) -> None:
+def _same_question(scenario: Scenario, frozen: Path, run_id: str, afresh: str) -> None:
     """What is asked and how it is scored must be as in the run; instructions, models and documents may change."""
-    remedy = "Make a new run to compare with: advisor compare SCENARIO"
+    remedy = f"Make a new run to compare with: {afresh}"
     try:
         hashes = json.loads((frozen / "hashes.json").read_text(encoding="utf-8"))
         said = read_document(frozen / scenario.file.name).content
@@ -272,7 +268,8 @@ async def _prepared(session: Session, found: Baseline) -> Prepared:
         fitted, cost = load_fitted(folder), FitCost(Usage(), 0.0)
     elif candidate.technique.tunes:
         what = f"the tuned model of {candidate.id} is gone ({folder})."
-        raise _refused(found.run.id, what, "Gate another candidate, or tune again: advisor tune SCENARIO")
+        again = command("tune", as_argument(found.scenario.file), workspace=session.workspace.root)
+        raise _refused(found.run.id, what, f"Gate another candidate, or tune again: {again}")
     else:
         made = await fit(session, candidate, session.scenario.task)
         fitted, cost = made.fitted, made.cost
@@ -291,9 +288,8 @@ def _judged(session: Session, found: Baseline, trials: Sequence[Trial], rule: Ru
     passed, sentence = decision.passed, explain(decision, found.candidate.id)
     allowed = found.scenario.goal.max_error_rate
     if errors > allowed * len(trials) and errors > found.errors:
-        told = (
-            f"{errors} of {len(trials)} requests failed, {found.errors} did before; at most {allowed:.3g} of all may."
-        )
+        failed = f"{errors} of {counted(len(trials), 'request')} failed, {found.errors} did before"
+        told = f"{failed}; at most {allowed:.3g} of all may."
         passed, sentence = False, f"{told} {sentence}" if decision.n else f"{found.candidate.id}: {told}"
     report = {
         "kind": "gate",

@@ -18,6 +18,7 @@ from typing import Any
 from advisor.contender import SETTINGS, Contender, rules_for
 from advisor.goal import Goal
 from advisor.standing import Arm, Batch, Observation, Outlook, Standing, ValueGate, Verdict
+from backends.wording import counted
 from evals.statistics.boundaries import design
 from evals.statistics.ledger import Ledger
 from evals.statistics.value import Stakes, expected_samples, feasibility
@@ -227,7 +228,8 @@ class Ladder:
             if not stakes.pays and stakes.test_usd >= gate.least_usd:
                 self._skipped[id_] = (
                     f"Testing it would cost about ${stakes.test_usd:.2f} and save ${max(stakes.gain_usd, 0.0):.2f} "
-                    f"on average over {gate.requests:,.0f} requests (probability {feasible:.2f} to reach the target)."
+                    f"on average over {counted(gate.requests, 'request', ',.0f')} (probability {feasible:.2f} to reach "
+                    "the target)."
                 )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from backends.errors import InputError, Problem
+from backends.wording import counted
 from evals.statistics.distributions import normal_isf
 from evals.statistics.paired import compare_pair
 from evals.statistics.types import FloatArray
@@ -112,11 +113,11 @@ def explain(decision: Decision, candidate: str) -> str:
     """The decision in two sentences: what was measured, and what follows."""
     level = f"{100.0 * (1.0 - 2.0 * decision.rule.alpha):.3g} %"
     measured = (
-        f"{candidate} scored {decision.before:.3f} before and scores {decision.now:.3f} now on the same {decision.n} "
-        f"samples: {_points(decision.difference)} points ({level} interval {_points(decision.low)} to "
-        f"{_points(decision.high)})."
+        f"{candidate} scored {decision.before:.3f} before and scores {decision.now:.3f} now on the same "
+        f"{counted(decision.n, 'sample')}: {_points(decision.difference)} points ({level} interval "
+        f"{_points(decision.low)} to {_points(decision.high)})."
     )
-    allowed = f" by more than {100.0 * decision.rule.margin:g} points" if decision.rule.margin else ""
+    allowed = f" by more than {counted(100.0 * decision.rule.margin, 'point', 'g')}" if decision.rule.margin else ""
     if not decision.passed:
         return f"{measured} It is worse than before{allowed} (p = {decision.p_worse:.2g}, one-sided)."
     if decision.visible is None:
@@ -160,7 +161,7 @@ def fail_under(report: Mapping[str, Any], mark: float) -> Mark:
     best = max(scored, key=lambda one: float(one["mean_score"]))
     value, score = float(best["mean_score"]), best["score"]
     interval = f" ({score['low']:.3f} to {score['high']:.3f})" if score else ""
-    told = f"{best['id']} scores {value:.3f}{interval} on {best['n']} samples"
+    told = f"{best['id']} scores {value:.3f}{interval} on {counted(best['n'], 'sample')}"
     if value >= mark:
         return Mark(True, f"{told}: at least {mark:g}.")
     return Mark(False, f"{told}, the most of all, which is below {mark:g}.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from advisor.candidates import Lineup
 from advisor.scenario.model import Scenario
+from backends.wording import counted
 from evals.statistics.power import required_samples, resolvable_margin
 
 POWER = 0.9
@@ -33,11 +34,11 @@ class Resolution:
             if self.margin is None
             else f"certify a candidate {100 * self.margin:.1f} points above the target in 9 of 10 runs"
         )
-        text = f"{self.samples} test samples {told}"
+        text = f"{counted(self.samples, 'test sample')} {told}"
         if self.suffices:
             return f"{text}."
         needed = "more than a million" if self.needed is None else f"about {self.needed}"
-        return f"{text}; the margin of {100 * self.asked:g} points needs {needed}."
+        return f"{text}; the margin of {counted(100 * self.asked, 'point', 'g')} needs {needed}."
 
 
 def resolution(scenario: Scenario, lineup: Lineup) -> Resolution:

@@ -22,6 +22,7 @@ from backends.batching import Batching
 from backends.errors import BudgetError
 from backends.meter import Helpers, Meter
 from backends.types import ChatRequest, Reranker
+from backends.wording import counted
 from evals.budget import Budget
 from evals.cache import CachedChat, CachedEmbedder
 from evals.runner import Runner, Solve, Work
@@ -149,8 +150,8 @@ class Session:
         minutes = self.scenario.budget.minutes
         if minutes is not None and self.total_seconds > minutes * 60:
             raise BudgetError(
-                f"the budget of {minutes:g} minutes is used up. Raise budget.minutes in {self.scenario.file} and go on "
-                f"with --resume {self.run_id}; nothing that was done is done again."
+                f"the budget of {counted(minutes, 'minute', 'g')} is used up. Raise budget.minutes in "
+                f"{self.scenario.file} and go on with --resume {self.run_id}; nothing that was done is done again."
             )
 
     async def prepare(self, candidate: Candidate, task: Task | None = None) -> Prepared:

@@ -14,6 +14,7 @@ from datetime import date, datetime, time
 from typing import Any
 
 from backends.errors import Problem
+from backends.wording import agreeing, counted
 from evals.task import Sample
 
 PROBLEMS_PER_FILE = 20
@@ -154,5 +155,6 @@ def capped(problems: Iterable[Problem]) -> list[Problem]:
     if len(found) <= PROBLEMS_PER_FILE:
         return found
     hidden = found[PROBLEMS_PER_FILE:]
-    what = f"from here on, {len(hidden)} more problems of this kind are not listed."
+    more = f"{counted(len(hidden), 'more problem')} of this kind {agreeing(len(hidden), 'is', 'are')}"
+    what = f"from here on, {more} not listed."
     return [*found[:PROBLEMS_PER_FILE], Problem(hidden[0].where, what, "")]

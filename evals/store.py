@@ -15,9 +15,10 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from backends.errors import InputError, Problem, WorkspaceError
+from backends.errors import WorkspaceError
 from backends.meter import Step
 from backends.types import ChatResponse, FinishReason, FloatArray, ToolCall, Usage
+from evals.naming import Last, find_run
 from evals.tables import CHANGES, VERSION
 from evals.task import Split
 from evals.trial import Score, Trial
@@ -139,14 +140,9 @@ class Store:
         rows = self._execute(f"SELECT {columns} FROM runs ORDER BY created, id").fetchall()
         return [_run(row) for row in rows]
 
-    def run(self, run_id: str) -> RunRow:
-        """One run, by its id or an unambiguous beginning of it. Raises InputError when there is none."""
-        found = [run for run in self.runs() if run.id.startswith(run_id)]
-        exact = [run for run in found if run.id == run_id]
-        if len(exact or found) == 1:
-            return (exact or found)[0]
-        what = f"{len(found)} runs begin with {run_id!r}." if found else f"there is no run {run_id!r}."
-        raise InputError(Problem(str(self.path), what, "`advisor runs` lists them."))
+    def run(self, name: str, last: Last | None = None) -> RunRow:
+        """One run, by its id, an unambiguous beginning of it, or `last` where that means something; else InputError."""
+        return find_run(self.runs(), name, str(self.path), last)
 
     def spend_seconds(self, run_id: str, seconds: float) -> None:
         """Set the wall-clock seconds of all sittings so far; what a killed process had noted is kept."""

@@ -49,6 +49,7 @@ def facts(report: Mapping[str, Any]) -> list[float]:
 
 def unfounded(text: str, report: Mapping[str, Any]) -> list[str]:
     """Numbers of a text that are none of the report's, rounded as they are written."""
+    text = re.sub(r"--workspace \S+", " ", text)
     for name in names(report):
         text = text.replace(name, " ")
     dates = {risk["date"] for risk in report["risks"]} | {report["created"][:10]}

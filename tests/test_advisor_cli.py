@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -148,6 +149,48 @@ def test_check_says_what_would_run_and_leaves_nothing_behind(
     assert not (tmp_path / ".advisor").exists()
 
 
+def test_last_is_the_run_that_a_command_can_use(good: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    where = ["--workspace", tmp_path / "w"]
+    assert advisor("run", good, *where, "--resume", "last") == 2
+    assert "there is no run 'last'" in capfd.readouterr().err
+    assert advisor("run", good, "--quiet", *where, "--json", tmp_path / "r.json") == 0
+    found = json.loads((tmp_path / "r.json").read_text("utf-8"))
+    assert advisor("gate", good, "--against", "last", "--quiet", *where) == 0
+    capfd.readouterr()
+    assert advisor("report", "last", "--quiet", *where) == 0
+    assert found["because"][0] in capfd.readouterr().out.replace("\n", " ")
+    assert advisor("run", good, "--resume", "last", *where) == 2
+    assert "the workspace has no interrupted `run` of toy" in capfd.readouterr().err
+    with sqlite3.connect(tmp_path / "w" / "advisor.db") as connection:
+        connection.execute("UPDATE runs SET status = 'interrupted' WHERE kind = 'run'")
+        ((gate,),) = connection.execute("SELECT id FROM runs WHERE kind = 'gate'").fetchall()
+    assert advisor("run", good, "--quiet", "--resume", "last", *where, "--json", tmp_path / "again.json") == 0
+    assert json.loads((tmp_path / "again.json").read_text("utf-8"))["run_id"] == found["run_id"]
+    assert advisor("report", gate, *where) == 2
+    assert "this is a `gate`" in capfd.readouterr().err
+
+
+def test_one_of_anything_is_told_in_the_singular(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "s"
+    folder.mkdir()
+    model = toys.script(folder, "model", toys.rules(0.95))
+    goal, traffic = {"target": 0.01, "margin": 0.9}, {"requests_per_month": 1}
+    path = toys.scenario(folder, model, n_test=1, goal=goal, traffic=traffic)
+    for split in ("train", "dev"):
+        lines = (folder / f"{split}.jsonl").read_text("utf-8").splitlines()
+        (folder / f"{split}.jsonl").write_text(lines[0] + "\n", "utf-8")
+    assert advisor("check", path) == 0
+    assert advisor("estimate", path) == 0
+    where = ["--workspace", tmp_path / "w"]
+    for command in ("run", "compare"):
+        advisor(command, path, *where, "--json", tmp_path / f"{command}.json")
+    told = capfd.readouterr().out + (tmp_path / "run.json").read_text("utf-8")
+    told += "".join(page.read_text("utf-8") for page in (tmp_path / "w" / "runs").glob("*/report.md"))
+    assert "1 test sample" in told
+    nouns = "samples|requests|failures|candidates|trials|rows|answers|inputs|times|documents"
+    assert re.findall(rf"(?<![\d.,])1 (?:[a-z]+ )?(?:{nouns})\b.*", told) == []
+
+
 @pytest.mark.parametrize("stage", ["trials", "tuning"])
 def test_kill_9_loses_nothing(stage: str, tmp_path: Path) -> None:
     folder = tmp_path / "s"
@@ -163,7 +206,7 @@ def test_kill_9_loses_nothing(stage: str, tmp_path: Path) -> None:
     process = subprocess.Popen([*command, "--quiet"], cwd=Path(__file__).parent.parent)
     database = tmp_path / "w" / "advisor.db"
     wanted = 20 if stage == "trials" else 50
-    for _ in range(600):
+    for _ in range(3000):
         time.sleep(0.02)
         if database.exists() and len(_trials(database)) >= wanted:
             break
@@ -197,10 +240,10 @@ def _trials(database: Path) -> dict[str, str]:
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     folder = tmp_path / "s"
     folder.mkdir()
-    path = toys.scenario(folder, toys.script(folder, "model", toys.rules(0.4, seed=3), sleep_seconds=0.2))
+    path = toys.scenario(folder, toys.script(folder, "model", toys.rules(0.4, seed=3), sleep_seconds=0.5))
     command = [sys.executable, "-m", "advisor", "run", str(path), "--workspace", str(tmp_path / "w")]
     process = subprocess.Popen(command, cwd=Path(__file__).parent.parent, stderr=subprocess.PIPE, text=True)
-    for _ in range(600):
+    for _ in range(3000):
         time.sleep(0.02)
         if (tmp_path / "w" / "advisor.db").exists() and _trials(tmp_path / "w" / "advisor.db"):
             break
@@ -209,7 +252,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert process.returncode == 130
     with sqlite3.connect(tmp_path / "w" / "advisor.db") as connection:
         ((run_id, status),) = connection.execute("SELECT id, status FROM runs").fetchall()
-    assert f"--resume {run_id}" in said
+    assert f"Go on with: advisor run {folder} --resume {run_id} --workspace {tmp_path / 'w'}" in said
     assert status == "interrupted"
 
 

@@ -59,12 +59,19 @@ def test_a_run_that_was_killed_is_interrupted_and_says_how_to_go_on(tmp_path: Pa
     text, rows = shown(tmp_path / "w", row(1, status="done", verdict="escalate"), row(2))
     assert rows[1]["status"] == "interrupted"
     assert "escalate" in text
-    assert "advisor run '/some where/scenario.yaml' --resume 20261123-100002-abcd" in text
+    assert "advisor run '/some where' --resume 20261123-100002-abcd" in text
 
 
 def test_the_command_names_another_workspace_than_the_default(tmp_path: Path) -> None:
     text, _ = shown(tmp_path / "my w", row(1))
     assert f"--resume 20261123-100001-abcd --workspace '{tmp_path / 'my w'}'" in text
+
+
+def test_a_gate_is_no_run_to_look_at_or_to_go_on_with(tmp_path: Path) -> None:
+    text, _ = shown(tmp_path / "w", row(1, status="done", verdict="pick"), row(2, kind="gate", status="interrupted"))
+    assert "advisor report 20261123-100001-abcd" in text
+    text, _ = shown(tmp_path / "v", row(1, kind="gate", status="done"))
+    assert f"Begin a run: advisor run SCENARIO --workspace {tmp_path / 'v'}" in text
 
 
 def test_a_run_that_goes_on_has_no_report_yet(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ def report(**changes: Any) -> dict[str, Any]:
         "monthly_errors_usd": {"a": 12.5, "b": None},
         "assumptions": [
             assumption("volume", 60_000.0, "requests a month", "scenario", "traffic.requests_per_month"),
+            assumption("horizon", 1.0, "months", "scenario", "traffic.months"),
+            assumption("mean volume", 1, "requests a month", "default", None),
             assumption("always on", False, "", "default", "hosting.always_on"),
             assumption("saving", -0.105, "$ per 1,000 requests", "measured", None),
             assumption("retraining", None, "months", "default", "economics.retraining_months", note="never"),
@@ -45,6 +47,8 @@ def test_the_note_says_what_is_missing() -> None:
 def test_assumptions_show_value_unit_source_and_key() -> None:
     assert money.assumption_rows(report()) == [
         ("volume", "60,000 requests a month", "scenario", "traffic.requests_per_month"),
+        ("horizon", "1 month", "scenario", "traffic.months"),
+        ("mean volume", "1 request a month", "default", "-"),
         ("always on", "no", "default", "hosting.always_on"),
         ("saving", "-$0.105 per 1,000 requests", "measured", "-"),
         ("retraining", "never", "default", "economics.retraining_months"),

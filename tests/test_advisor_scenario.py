@@ -334,7 +334,7 @@ def test_a_file_that_is_split_is_cut_by_its_seed_alone(tmp_path: Path) -> None:
     assert [sum(sample.target == "loan" for sample in part) for part in (task.train, task.dev, task.test)] == [10, 4, 6]
     assert load(1, Overrides(seed=5)).task == task
     assert load(2).task.test != task.test
-    assert load(1).warnings == ("1 rows repeat an earlier one and are left out (all.jsonl:61 repeats all.jsonl:4).",)
+    assert load(1).warnings == ("1 row repeats an earlier one and is left out (all.jsonl:61 repeats all.jsonl:4).",)
 
 
 def test_too_few_rows_for_a_split_name_the_empty_part(tmp_path: Path) -> None:

@@ -159,6 +159,8 @@ def test_a_run_without_a_pick_has_nothing_to_serve(tmp_path: Path) -> None:
     assert found.report["pick"] is None
     with pytest.raises(InputError, match="no winner to serve"):
         serve(Console(), found.report["run_id"], tmp_path / "w", "127.0.0.1", 0)
+    with pytest.raises(InputError, match=f"{found.report['run_id']}: this run has no winner"):
+        serve(Console(), "last", tmp_path / "w", "127.0.0.1", 0)
 
 
 def test_other_machines_are_let_in_only_with_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -231,6 +231,20 @@ def test_the_options_are_checked_before_anything_is_made(tmp_path: Path, options
     assert not (tmp_path / "w").exists()
 
 
+def test_last_is_the_newest_run_of_the_scenario_with_a_tuned_model(before: tuple[Path, Path, str]) -> None:
+    path, workspace, run = before
+    never = Overrides(diagnose=False, techniques=("zero_shot",))
+    engine.compare(path, workspace, never)
+    other = scenario(workspace.parent / "other", name="other")
+    with pytest.raises(InputError, match=r"no run with a tuned model of other\. Tune afresh: advisor tune .*other"):
+        go_on(other, workspace, "last")
+    write(path.parent, "train", train_rows(30))
+    report = go_on(path, workspace, "last")
+    assert report["escalation"]["former"]["run_id"] == run
+    again = engine.tune(path, workspace, Overrides(diagnose=False, continues="last"), resume=report["run_id"]).report
+    assert again["escalation"]["former"] == report["escalation"]["former"], "it means what it meant when the run began"
+
+
 def test_the_command_line_goes_on_from_a_run(before: tuple[Path, Path, str]) -> None:
     path, workspace, run = before
     write(path.parent, "train", train_rows(30))

@@ -184,6 +184,7 @@ def test_a_run_says_what_to_add_and_looks_at_dev_alone(tmp_path: Path) -> None:
     assert "What the tuned model still gets wrong" in markdown(report)
     assert report["next_steps"][0] == errors["advice"][0]
     command = f"Train on with the new data: advisor tune {tmp_path / 's'} --continue {report['run_id']}"
+    command += f" --workspace {tmp_path / 'w'}"
     assert command in report["next_steps"]
     tuned = next(one for one in report["candidates"] if one["technique"] == "fine_tune")
     assert tuned["n"] == 120

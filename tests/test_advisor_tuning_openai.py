@@ -242,7 +242,7 @@ def test_secrets_in_the_samples_are_refused_before_anything_is_spent(server: Job
     rows = toys.rows("train", 60, "worked example")
     rows[3]["input"] += f" {KEY[::-1]} sk-live-abcdef0123456789"
     (path.parent / "train.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
-    with pytest.raises(InputError, match="an API key in 1 samples") as raised:
+    with pytest.raises(InputError, match=r"an API key in 1 sample \(") as raised:
         engine.run(path, tmp_path / "w")
     assert "sk-live" not in str(raised.value)
     assert server.calls == []

@@ -153,7 +153,7 @@ async def test_a_stream_that_is_cut_is_counted_in_full_said_and_asked_again_once
     assert len(server.bodies) == found.usage.requests == 2
     assert found.usage.cost_usd is not None
     assert found.usage.cost_usd > server.billed_usd
-    assert "1 answers of here/gpt-4o-mini were cut off" in chat.notes[0]
+    assert "1 answer of here/gpt-4o-mini got cut off" in chat.notes[0]
 
 
 async def test_a_stream_that_is_always_cut_is_an_error_with_its_cost() -> None:

@@ -71,9 +71,9 @@ def test_pairs_are_written_as_preferences(tmp_path: Path) -> None:
 def test_pairs_need_a_wrong_answer_for_every_sample(tmp_path: Path) -> None:
     assert "12 train samples have no wrong answer (number 1, 2, 3, ...)" in refusal(job(tmp_path), DPO)
     some = ("no",) * 11 + ("",)
-    assert "1 train samples have no wrong answer (number 12)" in refusal(job(tmp_path, rejected=some), DPO)
+    assert "1 train sample has no wrong answer (number 12)" in refusal(job(tmp_path, rejected=some), DPO)
     same = ("answer 0",) + ("no",) * 11
-    assert "reject their own target (number 1)" in refusal(job(tmp_path, rejected=same), DPO)
+    assert "1 train sample rejects its own target (number 1)" in refusal(job(tmp_path, rejected=same), DPO)
     check(job(tmp_path, rejected=("no",) * 12), DPO, OPENAI)
 
 
@@ -104,8 +104,8 @@ def test_personal_data_copies_and_contradictions_are_remarked(tmp_path: Path) ->
     told = remarks(found, check(found, SUPERVISED, OPENAI))
     assert told == (
         "1 of the 16 samples hold what looks like e-mail addresses.",
-        "1 train samples are exact copies of others; they count as often as they stand there.",
-        "1 inputs stand in the train split with different answers; a model cannot learn both.",
+        "1 train sample is an exact copy of another; each counts as often as it stands there.",
+        "1 input stands in the train split with different answers; a model cannot learn both.",
     )
     assert remarks(job(tmp_path), check(job(tmp_path), SUPERVISED, OPENAI)) == ()
 
@@ -124,7 +124,7 @@ def test_tokens_are_those_of_the_messages_with_their_frames(tmp_path: Path) -> N
 
 def test_an_example_that_would_be_cut_is_refused(tmp_path: Path) -> None:
     long = turns(0, "word " * 70_000, "x")
-    with pytest.raises(InputError, match=r"1 train samples have more tokens than the 65,536 .*\(number 13\)"):
+    with pytest.raises(InputError, match=r"1 train sample has more tokens than the 65,536 .*\(number 13\)"):
         tokens_of(job(tmp_path, long), SUPERVISED, OPENAI, "gpt-4.1-mini")
     tokens_of(job(tmp_path, long), SUPERVISED, OTHER, "gpt-4.1-mini")
     short = Recipe(extra={"context_length": 10})

@@ -8,6 +8,7 @@ from advisor.advice.phrases import dollars, percent
 from advisor.economics.money import Money
 from advisor.outcome import Outcome, Row
 from advisor.scenario.model import Scenario
+from backends.wording import counted
 
 _TELLING = 0.005
 """A target nearer than this to the one asked for is the same target."""
@@ -94,6 +95,8 @@ def _volume(scenario: Scenario, picked: Row | None, money: Money) -> Iterator[st
     if even is None:
         yield f"No volume would make {candidate} the cheaper one: it saves nothing on a request, or its base is gone."
     elif picked.tuned:
-        yield f"Below {even:,.0f} requests a month its training does not come back, and {against} is the cheaper one."
+        volume = f"{counted(even, 'request', ',.0f')} a month"
+        yield f"Below {volume} its training does not come back, and {against} is the cheaper one."
     else:
-        yield f"From {even:,.0f} requests a month on, {candidate} would be cheaper than {against}, training included."
+        volume = f"{counted(even, 'request', ',.0f')} a month"
+        yield f"From {volume} on, {candidate} would be cheaper than {against}, training included."

@@ -2,52 +2,52 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterator
 
 from advisor.advice.phrases import dollars, percent
+from advisor.commands import Commands
 from advisor.diagnosis.causes import Cause
 from advisor.economics.lifespan import days_until
 from advisor.economics.money import Money
 from advisor.outcome import Outcome, Row
 from advisor.scenario.model import Scenario
 from advisor.standing import Outlook
+from backends.wording import counted
 
 _ADDED = 2
 """Groups of samples to add that are named among the next steps; the report has them all."""
 
 
-def next_steps(scenario: Scenario, outcome: Outcome, money: Money, run_id: str) -> tuple[str, ...]:
+def next_steps(scenario: Scenario, outcome: Outcome, money: Money, commands: Commands) -> tuple[str, ...]:
     """The steps, most useful first."""
-    place = shlex.quote(str(scenario.folder if scenario.file.name == "scenario.yaml" else scenario.file))
     if outcome.stopped is not None:
-        return (f"Go on where this run stopped: advisor {outcome.kind} {place} --resume {run_id}",)
+        return (f"Go on where this run stopped: {commands.resume(outcome.kind)}",)
     if outcome.pick is None:
-        steps = (*_to_the_data(outcome, place, run_id), *_without_a_pick(outcome))
+        steps = (*_to_the_data(outcome, commands), *_without_a_pick(outcome))
         return (*steps, *_before_training_ends(scenario, outcome, money))
-    return tuple(_with_a_pick(outcome, outcome.row(outcome.pick), money, place, run_id))
+    return tuple(_with_a_pick(outcome, outcome.row(outcome.pick), money, commands))
 
 
-def _with_a_pick(outcome: Outcome, picked: Row, money: Money, place: str, run_id: str) -> Iterator[str]:
+def _with_a_pick(outcome: Outcome, picked: Row, money: Money, commands: Commands) -> Iterator[str]:
     if outcome.kind == "run":
-        yield f"Compare every candidate on all test samples: advisor compare {place}"
-    yield f"Serve the pick by the OpenAI protocol: advisor serve {run_id}"
-    yield from _moving_on(picked, money, place)
+        yield f"Compare every candidate on all test samples: {commands.about('compare')}"
+    yield f"Serve the pick by the OpenAI protocol: {commands.of_run('serve')}"
+    yield from _moving_on(picked, money, commands)
     untried = outcome.escalation is not None and outcome.escalation.decision == "not_reached"
     if untried and any(row.tuned for row in outcome.rows):
-        yield f"See what a fine-tune would reach and cost: advisor tune {place}"
-    yield f"Notice when it gets worse, in CI for instance: advisor gate {place} --against {run_id}"
+        yield f"See what a fine-tune would reach and cost: {commands.about('tune')}"
+    yield f"Notice when it gets worse, in CI for instance: {commands.about('gate', '--against', commands.run_id)}"
 
 
-def _moving_on(picked: Row, money: Money, place: str) -> Iterator[str]:
+def _moving_on(picked: Row, money: Money, commands: Commands) -> Iterator[str]:
     """Away from a model that stops."""
     known = money.lifecycles.get(picked.model)
     if known is None or known.shutdown is None:
         return
     endpoint = picked.model.partition("/")[0]
     if known.replacement:
-        models = shlex.quote(f"{picked.model},{endpoint}/{known.replacement}")
-        yield f"Try what is to replace it before {known.shutdown}: advisor compare {place} --models {models}"
+        both = f"{picked.model},{endpoint}/{known.replacement}"
+        yield f"Try what is to replace it before {known.shutdown}: {commands.about('compare', '--models', both)}"
     if "/ft:" in picked.model and days_until(known.shutdown, money.day) > 0:
         yield f"Record answers of {picked.model} before {known.shutdown}; afterwards they cannot be had."
 
@@ -61,7 +61,7 @@ def _before_training_ends(scenario: Scenario, outcome: Outcome, money: Money) ->
             yield f"Begin trainings of {model} by {known.training_ends}, or tune a local model instead."
 
 
-def _to_the_data(outcome: Outcome, place: str, run_id: str) -> Iterator[str]:
+def _to_the_data(outcome: Outcome, commands: Commands) -> Iterator[str]:
     """A tuned model that falls short: what to add to its data, and training on with them."""
     found = None if outcome.escalation is None else outcome.escalation.mistakes
     if found is None or not found.advice:
@@ -69,7 +69,7 @@ def _to_the_data(outcome: Outcome, place: str, run_id: str) -> Iterator[str]:
     *wanted, keep_out = found.advice
     yield from wanted[:_ADDED]
     yield keep_out
-    yield f"Train on with the new data: advisor tune {place} --continue {run_id}"
+    yield f"Train on with the new data: {commands.about('tune', '--continue', commands.run_id)}"
 
 
 def _without_a_pick(outcome: Outcome) -> Iterator[str]:
@@ -108,8 +108,8 @@ def _outlook(outlook: Outlook) -> Iterator[str]:
     if outlook.extra_samples:
         price = "" if outlook.usd is None else f" and {dollars(outlook.usd)} of trials"
         yield (
-            f"Label {outlook.extra_samples} more test samples: with {outlook.samples_needed} in all{price}, a "
-            f"candidate as good as {outlook.arm} looks now is certified in 8 of 10 runs."
+            f"Label {counted(outlook.extra_samples, 'more test sample')}: with {outlook.samples_needed} in all{price}, "
+            f"a candidate as good as {outlook.arm} looks now is certified in 8 of 10 runs."
         )
     yield (
         f"Or accept {outlook.arm} unproved: it is expected to miss the target by {100 * outlook.shortfall:.2g} points."

@@ -15,8 +15,3 @@ def dollars(value: float | None) -> str:
     if value < 0:
         return f"-{dollars(-value)}"
     return f"${value:,.2f}" if value >= 1 else f"${value:.3g}"
-
-
-def days(count: int) -> str:
-    """A number of days: 1 -> 1 day."""
-    return f"{count} day" if count == 1 else f"{count} days"

@@ -8,11 +8,13 @@ from advisor.advice.changes import changes
 from advisor.advice.next_steps import next_steps
 from advisor.advice.phrases import dollars, percent
 from advisor.advice.risks import Risk, risks
+from advisor.commands import Commands
 from advisor.economics.money import Money
 from advisor.outcome import Outcome, Row
 from advisor.resolution import Resolution
 from advisor.scenario.model import Scenario
 from advisor.tuning.paying import told
+from backends.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Advice:
     next_steps: tuple[str, ...]
 
 
-def advise(scenario: Scenario, outcome: Outcome, resolved: Resolution, money: Money, run_id: str) -> Advice:
+def advise(scenario: Scenario, outcome: Outcome, resolved: Resolution, money: Money, commands: Commands) -> Advice:
     """Put an outcome into words."""
     because = [_headline(scenario, outcome)]
     because += [_fate(row) for row in outcome.rows if row.id != outcome.pick]
@@ -44,7 +46,7 @@ def advise(scenario: Scenario, outcome: Outcome, resolved: Resolution, money: Mo
         because=tuple(because),
         would_change=changes(scenario, outcome, money),
         risks=risks(scenario, outcome, resolved, money),
-        next_steps=next_steps(scenario, outcome, money, run_id),
+        next_steps=next_steps(scenario, outcome, money, commands),
     )
 
 
@@ -105,7 +107,7 @@ def _why_short(row: Row) -> str:
     causes = sorted(row.diagnosis.causes, key=lambda cause: -cause.share)
     main = [cause for cause in causes if cause.share >= 0.1][:3] or causes[:1]
     named = ", ".join(f"{cause.cause.replace('_', ' ')} {percent(cause.share)}" for cause in main)
-    return f"Of {row.diagnosis.n_looked_at} failures of {row.id} looked into: {named}."
+    return f"Of {counted(row.diagnosis.n_looked_at, 'failure')} of {row.id} looked into: {named}."
 
 
 def _tuned_economics(money: Money) -> list[str]:
@@ -116,5 +118,5 @@ def _tuned_economics(money: Money) -> list[str]:
         return []
     return [
         f"{found.candidate} costs {dollars(found.spending.usd)} once and pays against {found.against} from "
-        f"{found.break_even:,.0f} requests a month over {found.life.months:.3g} months."
+        f"{counted(found.break_even, 'request', ',.0f')} a month over {counted(found.life.months, 'month', '.3g')}."
     ]

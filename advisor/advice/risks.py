@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from advisor.advice.phrases import days, percent
+from advisor.advice.phrases import percent
 from advisor.economics.lifespan import days_until
 from advisor.economics.money import Money
 from advisor.outcome import Outcome, Row
 from advisor.resolution import Resolution
 from advisor.scenario.model import Scenario
+from backends.wording import agreeing, counted
 from evals.scorers.judge import JUDGE_WARNING
 
 
@@ -57,10 +58,10 @@ def _shutdowns(outcome: Outcome, money: Money) -> Iterator[Risk]:
 def _end(model: str, shutdown: date, left: int) -> str:
     if left <= 0:
         return (
-            f"{model} was to be shut down on {shutdown}, {days(-left)} before this run: where it still answers, it may "
-            "stop any day."
+            f"{model} was to be shut down on {shutdown}, {counted(-left, 'day')} before this run: where it still "
+            "answers, it may stop any day."
         )
-    return f"{model} is shut down on {shutdown}, {days(left)} after this run, and fine-tunes of it with it."
+    return f"{model} is shut down on {shutdown}, {counted(left, 'day')} after this run, and fine-tunes of it with it."
 
 
 def _training_ends(scenario: Scenario, outcome: Outcome, money: Money) -> Iterator[Risk]:
@@ -73,7 +74,7 @@ def _training_ends(scenario: Scenario, outcome: Outcome, money: Money) -> Iterat
         if known is None or known.training_ends is None:
             continue
         left = days_until(known.training_ends, money.day)
-        when = f"{days(left)} after this run" if left >= 0 else f"{days(-left)} before it"
+        when = f"{counted(left, 'day')} after this run" if left >= 0 else f"{counted(-left, 'day')} before it"
         text = f"Trainings of {model} can be begun until {known.training_ends}, {when}; after that it learns no more."
         yield Risk("training_ends", text, known.training_ends.isoformat(), left)
 
@@ -128,8 +129,9 @@ def _of_tuned_models(outcome: Outcome) -> Iterator[Risk]:
         if (alike := tuning.parity) is not None and alike.differing:
             yield Risk(
                 "parity",
-                f"{alike.differing} answers differ between the forms of {tuning.candidate} ({', '.join(alike.forms)}) "
-                f"on {alike.prompts} prompts; deploy the form that was measured, the merged one.",
+                f"{counted(alike.differing, 'answer')} {agreeing(alike.differing, 'differs', 'differ')} between the "
+                f"forms of {tuning.candidate} ({', '.join(alike.forms)}) on "
+                f"{counted(alike.prompts, 'prompt')}; deploy the form that was measured, the merged one.",
             )
 
 
@@ -158,7 +160,7 @@ def _of_the_judge(outcome: Outcome) -> Iterator[Risk]:
         share = found.share_equal
         yield Risk(
             "judge",
-            f"The judge gave the same score as people on {percent(share.value)} of {found.n} answers "
+            f"The judge gave the same score as people on {percent(share.value)} of {counted(found.n, 'answer')} "
             f"({percent(share.low)} to {percent(share.high)}).",
         )
 
@@ -170,4 +172,5 @@ def _of_what_went_wrong(outcome: Outcome) -> Iterator[Risk]:
     texts = [text for row in outcome.rows for text, _ in row.error_texts]
     seen = f" (for instance {texts[0]!r})" if texts else ""
     if errors:
-        yield Risk("errors", f"{errors} test samples got no answer{seen}; they are errors, not wrong answers.")
+        meaning = agreeing(errors, "it is an error, not a wrong answer", "they are errors, not wrong answers")
+        yield Risk("errors", f"{counted(errors, 'test sample')} got no answer{seen}; {meaning}.")

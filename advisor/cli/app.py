@@ -13,7 +13,6 @@ from rich.console import Console
 from advisor.cli.asking import Sitting, consent, consent_to, consent_to_probes
 from advisor.cli.json_file import check_json, write_json
 from advisor.cli.options import (
-    DEFAULT_WORKSPACE,
     Batch,
     BudgetUsd,
     Continue,
@@ -35,6 +34,7 @@ from advisor.cli.options import (
     Yes,
     overrides_of,
 )
+from advisor.commands import DEFAULT_WORKSPACE, Commands
 from backends.errors import AdvisorError, InputError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def start(
     ] = None,
     name: Annotated[str | None, typer.Option(metavar="N", help="Name of the scenario.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that exists.")] = False,
-    quiet: Quiet = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the folder only.")] = False,
 ) -> None:
     """Make a scenario of data you have; says what it guessed and what to check.
 
@@ -89,7 +89,7 @@ def check(
     techniques: Techniques = None,
     limit: Limit = None,
     seed: Seed = None,
-    quiet: Quiet = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print problems only.")] = False,
 ) -> None:
     """Validate a scenario and spend nothing; lists every problem.
 
@@ -113,7 +113,7 @@ def estimate(
     probe: Probe = None,
     json_file: JsonFile = None,
     yes: Yes = False,
-    quiet: Quiet = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the total only.")] = False,
 ) -> None:
     """Dollars, tokens and minutes before a run, per candidate and in all; spends nothing unless --probe is given.
 
@@ -222,7 +222,7 @@ def tune(
 @app.command()
 def gate(
     scenario: ScenarioPath,
-    against: Annotated[str, typer.Option(metavar="RUN", help="A former run: an id, its beginning, or `last`.")],
+    against: Annotated[str, typer.Option(metavar="RUN", help="A former run: its id, the beginning of it, or `last`.")],
     candidate: Annotated[
         str | None, typer.Option(metavar="ID", help="One of its candidates. Default: its pick.")
     ] = None,
@@ -291,14 +291,14 @@ def runs(workspace: WorkspaceDir = DEFAULT_WORKSPACE, json_file: JsonFile = None
 
 @app.command()
 def report(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or its unambiguous beginning.")],
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, its unambiguous beginning, or `last`.")],
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
     json_file: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Write the report of a finished run again and show it.
 
-    Example: advisor report 20261123-10
+    Example: advisor report last
     """
     from advisor.cli.history import rewrite_report
     from advisor.cli.tables import show_report
@@ -310,14 +310,16 @@ def report(
 
 @app.command()
 def serve(
-    what: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run with a pick, or a model: backend/model.")],
+    what: Annotated[
+        str, typer.Argument(metavar="RUN|MODEL", help="A run with a pick, the `last` one, or a model: backend/model.")
+    ],
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
 ) -> None:
     """Answer the OpenAI chat protocol with the winner of a run: prompts, retrieval and tuned weights included.
 
-    Example: advisor serve 20261123-10
+    Example: advisor serve last
     """
     from advisor.cli.serve import serve as serve_until_stopped
 
@@ -352,8 +354,8 @@ def _sit(kind: str, scenario: Path, workspace: Path, overrides: Overrides, resum
     except KeyboardInterrupt as interrupt:
         # Caught here: typer would turn it into a silent exit.
         run_id, *left = interrupt.args or ("",)
-        how = f" Go on with the same command and --resume {run_id}" if run_id else ""
-        text = " ".join([f"Interrupted. Nothing that was done is lost.{how}", *left])
+        how = [f"Go on with: {Commands(scenario, run_id, workspace).resume(kind)}"] if run_id else []
+        text = " ".join(["Interrupted. Nothing that was done is lost.", *left, *how])
         _err.print(text, markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(_INTERRUPTED) from None
 

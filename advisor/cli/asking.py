@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from backends.errors import BudgetError, InputError, Problem
+from backends.wording import counted
 
 if TYPE_CHECKING:
     from advisor.scenario.model import Overrides
@@ -39,7 +40,7 @@ def consent(console: Console, scenario: Path, overrides: Overrides, sitting: Sit
 
     if sitting.resume is not None:
         # Which models are called was said when the run began.
-        overrides = engine.kept_options(sitting.kind, sitting.workspace, sitting.resume, overrides)
+        overrides = engine.kept_options(sitting.kind, scenario, sitting.workspace, sitting.resume, overrides)
     models, uploads = engine.billed_models(scenario, overrides), engine.uploads(scenario, overrides)
     # What is left of a run that was interrupted is not known; it keeps within its budget as it did.
     if (models or uploads) and sitting.resume is None:
@@ -53,7 +54,7 @@ def consent_to_probes(scenario: Path, overrides: Overrides, count: int, yes: boo
     """Ask before probes are paid for: they are part of an estimate that otherwise spends nothing."""
     from advisor.engine import billed_models
 
-    consent_to([f"{name} ({count} probes a candidate)" for name in billed_models(scenario, overrides)], yes)
+    consent_to([f"{name} ({counted(count, 'probe')} a candidate)" for name in billed_models(scenario, overrides)], yes)
 
 
 def _told(scenario: Path, overrides: Overrides, sitting: Sitting) -> str:

@@ -11,6 +11,7 @@ from advisor.candidates import NOT_NAMED, Lineup, lineup, teachers
 from advisor.resolution import resolution
 from advisor.scenario.load import load_scenario
 from advisor.scenario.model import Overrides, Scenario
+from backends.wording import counted
 
 
 def show_check(console: Console, path: Path, overrides: Overrides, quiet: bool) -> None:
@@ -22,8 +23,8 @@ def show_check(console: Console, path: Path, overrides: Overrides, quiet: bool) 
     task, goal = scenario.task, scenario.goal
     lines = [
         f"{scenario.file}: {scenario.name} is in order.",
-        f"  data: {len(task.train)} train, {len(task.dev)} dev, {len(task.test)} test samples"
-        + (f", {len(task.labels)} labels" if task.labels else ""),
+        f"  data: {len(task.train)} train, {len(task.dev)} dev, {counted(len(task.test), 'test sample')}"
+        + (f", {counted(len(task.labels), 'label')}" if task.labels else ""),
         f"  goal: {scenario.scorer_name} of at least {goal.target:g} at {goal.confidence:.0%} confidence",
         *(f"  candidate: {one.id} ({one.technique.summary})" for one in found.prompting),
         *(f"  if needed: {one.id} ({one.technique.summary})" for one in found.tuning),
@@ -45,7 +46,9 @@ def _teacher(scenario: Scenario, found: Lineup) -> list[str]:
     times = "once" if rules.answers == 1 else f"up to {rules.answers} times each"
     gold = "the train samples too" if rules.gold == "include" else "that alone"
     who = " or ".join(one.id for one in able)
-    return [f"  teacher: {who} answers {inputs} unlabelled inputs, {times}; the tuned model learns from {gold}"]
+    return [
+        f"  teacher: {who} answers {counted(inputs, 'unlabelled input')}, {times}; the tuned model learns from {gold}"
+    ]
 
 
 def _choice(scenario: Scenario, found: Lineup) -> list[str]:

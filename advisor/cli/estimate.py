@@ -17,6 +17,7 @@ from advisor.estimating.pricing import Amount
 from advisor.estimating.result import ASSUMPTIONS, CandidateEstimate, Estimate
 from advisor.scenario.model import Overrides
 from advisor.span import Span
+from backends.wording import counted
 from evals.store import RunKind
 
 EXIT_OVER_BUDGET = 3
@@ -43,7 +44,7 @@ def summary(amount: Amount, *, billed: bool = False) -> str:
     """Dollars, all of them or those that leave the house, minutes and requests of an amount, in a few words."""
     minutes = "" if amount.seconds is None else f", {_range(amount.seconds, _minutes)} minutes"
     dollars = _range(amount.billed_usd if billed else amount.usd, money)
-    return f"{dollars}{minutes}, about {amount.requests.expected:,.0f} requests"
+    return f"{dollars}{minutes}, about {counted(amount.requests.expected, 'request', ',.0f')}"
 
 
 def money(usd: float) -> str:
@@ -82,7 +83,9 @@ def _show(console: Console, found: Estimate, quiet: bool) -> None:
             console.print(Text(f"assumed: {assumption}", style="dim"), soft_wrap=True)
     if found.probes:
         spent = _UNKNOWN if found.probed_usd is None else money(found.probed_usd)
-        console.print(Text(f"Probed {found.probes} dev samples a candidate for {spent}; a run reuses their answers."))
+        console.print(
+            Text(f"Probed {counted(found.probes, 'dev sample')} a candidate for {spent}; a run reuses their answers.")
+        )
     console.print(Text(f"run: {summary(found.of('run'))}", style="bold"), soft_wrap=True)
     line = budget_line(found, "run")
     if line is not None:
@@ -98,7 +101,9 @@ def _table(title: str, heads: Sequence[str]) -> Table:
 
 def _candidates(found: Estimate) -> Table:
     heads = ("candidate", "requests", "tokens", "$ compare", "$ run", "$/1k")
-    table = _table(f"{found.scenario}: expected (least-most) of each candidate, {found.samples} test samples", heads)
+    table = _table(
+        f"{found.scenario}: expected (least-most) of each candidate, {counted(found.samples, 'test sample')}", heads
+    )
     names = short_names(one.id for one in found.candidates)
     for one in found.candidates:
         table.add_row(Text(names[one.id]), *_cells(one))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from advisor.cli.options import DEFAULT_WORKSPACE
+from advisor.commands import Commands, command
 from advisor.goal import Goal
 from advisor.report.files import read_report, write_report
 from advisor.report.html.evidence import gather
@@ -22,6 +21,7 @@ from advisor.scenario.model import Overrides, Scenario
 from advisor.workspace import Workspace
 from backends.errors import AdvisorError, InputError, Problem
 from evals.cache import store_path
+from evals.naming import REPORTED, Last
 from evals.store import RunRow, RunStatus, Store
 
 
@@ -76,23 +76,23 @@ def _span(seconds: float) -> str:
 
 def _hint(rows: Sequence[tuple[RunRow, float]], workspace: Path) -> str:
     """The command for the last run: to go on with it, else to look at it."""
-    last = next((row for row, _ in reversed(rows) if row.kind != "probe"), None)
+    last = next((row for row, _ in reversed(rows) if row.kind in REPORTED), None)
     if last is None:
-        return "Begin a run: advisor run SCENARIO"
+        return f"Begin a run: {command('run', 'SCENARIO', workspace=workspace)}"
     if last.status == "running":
         return f"{last.id} goes on at this moment; its report comes at its end."
-    place = "" if workspace == DEFAULT_WORKSPACE else f" --workspace {shlex.quote(str(workspace))}"
+    commands = Commands(Path(last.scenario_file), last.id, workspace)
     if last.status in {"interrupted", "failed"}:
-        return f"Go on with it: advisor {last.kind} {shlex.quote(last.scenario_file)} --resume {last.id}{place}"
-    return f"Look at it again: advisor report {last.id}{place}"
+        return f"Go on with it: {commands.resume(last.kind)}"
+    return f"Look at it again: {commands.of_run('report')}"
 
 
 def rewrite_report(workspace: Path, run_id: str) -> tuple[dict[str, Any], Path]:
-    """Read the report object of a run and write its other forms again."""
+    """Read the report object of a run and write its other forms again; `last` is the newest that can have one."""
     place = Workspace(workspace)
     with _open(workspace) as store:
-        row = store.run(run_id)
-        report = read_report(place, row.id)
+        row = store.run(run_id, Last())
+        report = read_report(place, row)
         evidence = gather(store, row.id, Goal(**report["goal"]), _as_it_was(row, place.run_folder(row.id)))
         return report, write_report(place, report, evidence)
 

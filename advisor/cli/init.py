@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def _parts(made: Made) -> Iterator[RenderableType]:
     if made.resolved is not None:
         yield Text(f"power: {made.resolved}")
     if not made.problems:
-        yield Text(f"Next: read {made.folder / 'scenario.yaml'}, then advisor check {made.folder}")
+        yield Text(
+            f"Next: read {made.folder / 'scenario.yaml'}, then {shlex.join(['advisor', 'check', str(made.folder)])}"
+        )
 
 
 def _table(guesses: tuple[Guess, ...]) -> Table:

@@ -12,8 +12,6 @@ from backends.errors import InputError, Problem
 if TYPE_CHECKING:
     from advisor.scenario.model import Overrides
 
-DEFAULT_WORKSPACE = Path(".advisor")
-
 ScenarioPath = Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario folder or its scenario.yaml.")]
 Models = Annotated[str | None, typer.Option(help="Models to try instead of the scenario's: a,b", metavar="A,B")]
 Techniques = Annotated[
@@ -39,11 +37,16 @@ Probe = Annotated[
     typer.Option(min=1, metavar="N", help="Ask about N dev samples a candidate first, which is paid for."),
 ]
 Resume = Annotated[
-    str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run; nothing is paid twice.")
+    str | None,
+    typer.Option(metavar="RUN", help="Go on with an interrupted run, or the `last` one; nothing is paid twice."),
 ]
 Continue = Annotated[
     str | None,
-    typer.Option("--continue", metavar="RUN", help="Train the tuned model of a former run on, with the data of today."),
+    typer.Option(
+        "--continue",
+        metavar="RUN",
+        help="Train the tuned model of a former run, or the `last` one, on with the data of today.",
+    ),
 ]
 From = Annotated[
     str | None,

@@ -27,6 +27,7 @@ from advisor.events import (
 from advisor.ladder import Standing
 from backends.batching import BatchProgress
 from backends.types import TuneProgress
+from backends.wording import counted
 
 
 @contextmanager
@@ -63,14 +64,14 @@ class PlainLines:
                 return self._batch(batch)
             case Planned(run_id, candidates, samples, resumed):
                 verb = "resumed" if resumed else "begun"
-                some = "1 candidate" if len(candidates) == 1 else f"{len(candidates)} candidates"
-                return f"run {run_id} {verb}: {some}, at most {samples} test samples each"
+                some, most = counted(len(candidates), "candidate"), counted(samples, "test sample")
+                return f"run {run_id} {verb}: {some}, at most {most} each"
             case Fitting(candidate, dev):
-                return f"{candidate}: fitting, then {dev} dev samples"
+                return f"{candidate}: fitting, then {counted(dev, 'dev sample')}"
             case Choosing(candidate, what, done, total) if done == total:
                 return f"{candidate}: {what} {done}/{total}"
             case Diagnosing(candidate, what, samples):
-                return f"{candidate}: why it fell short: {what}, {samples} failure{'' if samples == 1 else 's'}"
+                return f"{candidate}: why it fell short: {what}, {counted(samples, 'failure')}"
             case Stands(candidate, standing):
                 return f"{candidate}: {standing.status} {_measured(standing)}"
             case Escalating(candidate, reason):
@@ -88,7 +89,7 @@ class PlainLines:
         if self._batches.get(key) == batch.status:
             return None
         self._batches[key] = batch.status
-        return f"{batch.model}: batch of {batch.requests} requests is {batch.status.replace('_', ' ')}"
+        return f"{batch.model}: batch of {counted(batch.requests, 'request')} is {batch.status.replace('_', ' ')}"
 
     def _tuning(self, candidate: str, progress: TuneProgress) -> str | None:
         """Each phase once, and of the steps every tenth part."""

@@ -15,6 +15,7 @@ from backends import registry as backends
 from backends.errors import InputError, Problem
 from backends.extras import require
 from evals.cache import store_path
+from evals.naming import Last
 from evals.store import Store
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _served(what: str, workspace: Path) -> Served:
         remedy = "Name another with --workspace, or a model: local/smollm2-135m"
         raise InputError(Problem(str(workspace), "there is no workspace here.", remedy))
     with Store.open(path) as store:
-        row = store.run(what)
+        row = store.run(what, Last())
     return FittedCandidate(*read_winner(Workspace(workspace), row.id))
 
 

@@ -16,6 +16,7 @@ from advisor.report.foreseen import foreseen_sentence
 from advisor.report.markdown import candidate_cells
 from advisor.report.measured import unsettled
 from advisor.report.tuned import TITLE, trainings
+from backends.wording import counted
 
 _STYLES = {
     "certified": "green",
@@ -126,7 +127,7 @@ def _paired(found: Mapping[str, Any] | None) -> str:
 def _spending(report: Mapping[str, Any]) -> str:
     spent = report["spent"]
     usd = "unknown cost" if spent["usd"] is None else f"${spent['usd']:.4f}"
-    text = f"Spent {usd} and {spent['seconds']:.0f} s; {spent['requests']} requests"
+    text = f"Spent {usd} and {spent['seconds']:.0f} s; {counted(spent['requests'], 'request')}"
     if spent["cached_requests"]:
-        text += f", {spent['cached_requests']} answers reused from the cache"
+        text += f", {counted(spent['cached_requests'], 'answer')} reused from the cache"
     return " ".join(part for part in (f"{text}.", foreseen_sentence(report), unsettled(report)) if part)

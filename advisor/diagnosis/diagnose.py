@@ -14,6 +14,7 @@ from advisor.diagnosis.lenient import Reading, lenient
 from advisor.events import Diagnosing
 from advisor.session import Prepared, Session
 from backends.types import Usage
+from backends.wording import counted
 from evals.scorers.base import ModelScorer
 from evals.statistics.display import wilson
 from evals.trial import Trial
@@ -140,7 +141,7 @@ def _evidence(
     own: Sequence[int],
 ) -> str:
     looked = len(found.looked_at)
-    of = f"{looked} failures" if looked == found.n else f"{looked} failures drawn at random from {found.n}"
+    of = counted(looked, "failure") + ("" if looked == found.n else f" drawn at random from {found.n}")
     text = f"{count} of {of} {MEANINGS[cause].shown_by}"
     ways = Counter(all_of_it[position][0].how for position in own if all_of_it[position])
     named = [f"{number} {how}" for how, number in sorted(ways.items(), key=lambda way: (-way[1], way[0])) if how]

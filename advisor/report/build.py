@@ -6,9 +6,11 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from advisor.advice.recommend import advise
+from advisor.commands import Commands
 from advisor.economics.money import money
 from advisor.measure import Serving
 from advisor.outcome import Escalation, Outcome, Row
@@ -40,14 +42,15 @@ def build(
     outcome: Outcome,
     resolved: Resolution,
     hardware: Hardware,
+    workspace: Path,
     foreseen: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The report of a run, ready for json.dumps. Times and ids apart, the same seed gives the same object.
 
-    `foreseen` is what was estimated when the run began.
+    `workspace` is where the run is kept, for the commands; `foreseen` is what was estimated when the run began.
     """
     dollars = money(scenario, outcome, hardware, run.created)
-    advice = advise(scenario, outcome, resolved, dollars, run.id)
+    advice = advise(scenario, outcome, resolved, dollars, Commands(scenario.file, run.id, workspace))
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": run.id,

@@ -13,6 +13,7 @@ import yaml
 from advisor.report.teaching import learnt_from, told
 from advisor.report.tuned import trainings
 from advisor.workspace import Workspace
+from backends.wording import counted
 
 FILE = "README.md"
 
@@ -44,7 +45,7 @@ def card(report: Mapping[str, Any], training: Mapping[str, Any]) -> str:
             "",
             "## Training",
             "",
-            f"{learnt_from(scenario, taught)} samples ({tuned['trained_tokens']:,} tokens over all epochs), "
+            f"{counted(learnt_from(scenario, taught), 'sample')} ({tuned['trained_tokens']:,} tokens over all epochs), "
             f"{tuned['seconds']:.0f} s, seed {report['seed']}. Scenario hash `{scenario['hash']}`. Recipe:",
             "",
             *(f"- {name}: {value}" for name, value in tuned["recipe"].items()),
@@ -64,12 +65,13 @@ def card(report: Mapping[str, Any], training: Mapping[str, Any]) -> str:
 
 def _results(row: Mapping[str, Any], training: Mapping[str, Any]) -> list[str]:
     tuned, parity = training["tuned"], training["parity"]
-    lines = [f"{row['status']} on {row['n']} test samples, mean {_shown(row['mean_score'])}"]
+    lines = [f"{row['status']} on {counted(row['n'], 'test sample')}, mean {_shown(row['mean_score'])}"]
     if row["score"] is not None:
         lines[0] += f" (interval {row['score']['low']:.3f} to {row['score']['high']:.3f})"
     lines.append(f"dev: {_shown(tuned['dev_score'])}; best without training: {_shown(tuned['best_dev_score_before'])}")
     lines += [
-        f"{probe['n']} questions ({probe['probe']}): {probe['before']:.3f} before, {probe['after']:.3f} after"
+        f"{counted(probe['n'], 'question')} ({probe['probe']}): "
+        f"{probe['before']:.3f} before, {probe['after']:.3f} after"
         for probe in training["probes"]
     ]
     if parity is not None:

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from advisor.commands import Commands
 from advisor.report.html.evidence import Evidence
 from advisor.report.html.page import page
 from advisor.report.junit import junit
 from advisor.report.markdown import markdown
 from advisor.workspace import Workspace
 from backends.errors import InputError, Problem
+from evals.naming import REPORTED
+from evals.store import RunRow
 
 
 def write_report(workspace: Workspace, report: Mapping[str, Any], evidence: Evidence) -> Path:
@@ -28,16 +31,16 @@ def write_report(workspace: Workspace, report: Mapping[str, Any], evidence: Evid
     return folder
 
 
-def read_report(workspace: Workspace, run_id: str) -> dict[str, Any]:
+def read_report(workspace: Workspace, run: RunRow) -> dict[str, Any]:
     """The report object of a finished run. Raises InputError when it was never written."""
-    path = workspace.run_folder(run_id) / "report.json"
+    path = workspace.run_folder(run.id) / "report.json"
+    if run.kind not in REPORTED:
+        what = f"this is a `{run.kind}`, and has no such report."
+        raise InputError(Problem(run.id, what, "Name another run, or `last`; `advisor runs` lists them."))
+    resume = Commands(Path(run.scenario_file), run.id, workspace.root).resume(run.kind)
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise InputError(
-            Problem(str(path), "this run has no report yet.", f"Finish it: go on with --resume {run_id}")
-        ) from error
+        raise InputError(Problem(str(path), "this run has no report yet.", f"Finish it: {resume}")) from error
     except ValueError as error:
-        raise InputError(
-            Problem(str(path), f"the report is damaged: {error}.", f"Write it again: go on with --resume {run_id}")
-        ) from error
+        raise InputError(Problem(str(path), f"the report is damaged: {error}.", f"Write it again: {resume}")) from error

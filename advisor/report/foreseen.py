@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from advisor.advice.phrases import dollars
+from backends.wording import counted
 
 TITLE = "Estimate and bill"
 HEAD = ("candidate", "$ per 1,000 as estimated", "as measured")
@@ -19,7 +20,7 @@ def foreseen_sentence(report: Mapping[str, Any]) -> str:
     ends = f"{dollars(estimate['usd_low'])} to {dollars(estimate['usd_high'])}"
     text = f"Before it began, {dollars(estimate['usd'])} were estimated ({ends}); it took {dollars(spent['usd'])}"
     reused = spent["cached_requests"]
-    return f"{text}, with {reused:,} answers from the cache." if reused else f"{text}."
+    return f"{text}, with {counted(reused, 'answer', ',')} from the cache." if reused else f"{text}."
 
 
 def foreseen_rows(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Any, Literal
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from backends.wording import counted
+
 Result = Literal["passed", "failure", "skipped"]
 
 _RESULTS: Mapping[str, Result] = {
@@ -93,7 +95,7 @@ def _evidence(report: Mapping[str, Any], candidate: Mapping[str, Any]) -> str:
     if candidate["score"] is not None:
         lines.append(f"interval {candidate['score']['low']:.3f} to {candidate['score']['high']:.3f}")
     lines += [f"{cause['cause']}: {cause['evidence']}" for cause in candidate["diagnosis"]]
-    lines += [f"error ({one['count']} times): {one['error']}" for one in candidate["error_texts"]]
+    lines += [f"error ({counted(one['count'], 'time')}): {one['error']}" for one in candidate["error_texts"]]
     return "\n".join(lines)
 
 

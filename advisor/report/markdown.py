@@ -9,6 +9,7 @@ from typing import Any
 from advisor.report import measured, mistakes, money, teaching, tuned
 from advisor.report.foreseen import HEAD as FORESEEN_HEAD
 from advisor.report.foreseen import foreseen_rows, foreseen_sentence
+from backends.wording import counted
 
 _VERDICTS = {
     "pick": "Use {pick}",
@@ -50,8 +51,9 @@ def markdown(report: Mapping[str, Any]) -> str:
         "## How this was measured",
         (
             f"Target {report['goal']['target']}, confidence {report['goal']['confidence']}, margin "
-            f"{report['goal']['margin']}; {scenario['n_train']} train, {scenario['n_dev']} dev, {scenario['n_test']} "
-            f"test samples; seed {report['seed']}. {spent['requests']} requests, {spent['cached_requests']} more from "
+            f"{report['goal']['margin']}; {scenario['n_train']} train, {scenario['n_dev']} dev, "
+            f"{counted(scenario['n_test'], 'test sample')}; seed {report['seed']}. "
+            f"{counted(spent['requests'], 'request')}, {spent['cached_requests']} more from "
             f"the cache, {_number(spent['usd'], '${:.4f}')}, {spent['seconds']:.0f} s. Run {report['run_id']}."
         ),
         *measured.notes(report),

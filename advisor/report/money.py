@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from backends.wording import counted
+
 BILLS_TITLE = "Dollars a month"
 BILLS_HEAD = ("candidate", "serving", "of it whatever the volume", "once, for fitting", "wrong answers")
 ASSUMPTIONS_TITLE = "What the money figures rest on"
@@ -33,7 +35,7 @@ def bills_note(report: Mapping[str, Any]) -> str:
     """What the table says, and what it leaves out."""
     money = report["economics"]
     unpriced = "" if _has_errors(money) else " Wrong answers cost what traffic.usd_per_error says, which is not set."
-    return f"At {money['requests_per_month']:,.0f} requests a month.{unpriced}"
+    return f"At {counted(money['requests_per_month'], 'request', ',.0f')} a month.{unpriced}"
 
 
 def assumption_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -60,7 +62,9 @@ def _value(value: float | bool, unit: str) -> str:
         return "yes" if value else "no"
     if unit.startswith("$"):
         return f"{_dollars(value)}{unit[1:]}"
-    return f"{value:,.4g} {unit}".strip() if abs(value) < 1000 else f"{value:,.0f} {unit}"
+    text = f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    things, space, rest = unit.partition(" ")
+    return f"{text} {things.removesuffix('s') if text == '1' else things}{space}{rest}".strip()
 
 
 def _dollars(value: float | None) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from advisor.advice.phrases import dollars, percent
 from advisor.measure import Serving
 from advisor.outcome import Outcome
+from backends.wording import counted
 
 
 def teaching(outcome: Outcome, candidate: str | None) -> dict[str, Any] | None:
@@ -48,13 +49,13 @@ def _sentences(found: Mapping[str, Any]) -> Iterator[str]:
     fates = ", ".join(f"{count} {_FATES.get(why, why)}" for why, count in found["dropped"].items())
     dropped = f" ({found['n_dropped']} were not: {fates})" if fates else ""
     yield (
-        f"Taught by {found['teacher']}: of its answers to {found['n_asked']} unlabelled inputs {found['n_taught']} "
-        f"were learnt from{dropped}, beside {found['n_gold']} gold samples; dev and test are gold. The answers took "
-        f"{dollars(found['usd'])}."
+        f"Taught by {found['teacher']}: of its answers to {counted(found['n_asked'], 'unlabelled input')} "
+        f"{found['n_taught']} were learnt from{dropped}, beside {counted(found['n_gold'], 'gold sample')}; dev and "
+        f"test are gold. The answers took {dollars(found['usd'])}."
     )
     if found["agreement"] is not None:
         yield (
-            f"Asked a second time about {found['asked_again']} inputs, the teacher agreed with itself on "
+            f"Asked a second time about {counted(found['asked_again'], 'input')}, the teacher agreed with itself on "
             f"{percent(found['agreement'])}."
         )
     if found["ended"] is not None:
@@ -72,7 +73,7 @@ def _beside(found: Mapping[str, Any]) -> str:
     tokens = "" if found["tokens_share"] is None else f", at {percent(found['tokens_share'])} of its tokens"
     return (
         f"The student scores {student['difference']:+.3f} against its teacher ({student['low']:+.3f} to "
-        f"{student['high']:+.3f}) on {student['n']} test samples{tokens}."
+        f"{student['high']:+.3f}) on {counted(student['n'], 'test sample')}{tokens}."
     )
 
 

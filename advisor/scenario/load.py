@@ -30,6 +30,7 @@ from advisor.scenario.model import (
     TechniqueSpec,
     Traffic,
 )
+from advisor.scenario.paths import FILE_NAME
 from advisor.scenario.probes import read_probes
 from advisor.scenario.samples import DEFAULT_SEED, Samples, read_samples
 from advisor.scenario.schema import DEFAULT_MARGIN, PLACEHOLDERS, GoalSection, ScenarioFile
@@ -43,8 +44,6 @@ _DATA = frozenset({".csv", ".tsv", ".jsonl", ".parquet"})
 """Endings of files that people name in place of a scenario."""
 
 __all__ = ["Overrides", "Scenario", "TechniqueSpec", "load_scenario"]
-
-FILE_NAME = "scenario.yaml"
 
 
 def load_scenario(path: str | Path, overrides: Overrides | None = None) -> Scenario:

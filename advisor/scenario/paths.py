@@ -8,6 +8,8 @@ from pathlib import Path
 
 from backends.errors import InputError, Problem
 
+FILE_NAME = "scenario.yaml"
+"""The file that a folder stands for where a scenario is named."""
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 

@@ -8,6 +8,7 @@ from typing import get_args
 from advisor.scenario.findings import Findings
 from advisor.scenario.paths import shown
 from advisor.scenario.schema import ColumnNames, Data
+from backends.wording import agreeing, counted
 from evals.data import Columns, Placed, Table, as_text, to_samples
 from evals.files import read_table
 from evals.hub import read_hub
@@ -87,8 +88,9 @@ class _Reader:
         kept, repeats, problems = without_repeats(self._part("all", text))
         self._findings.problems += problems
         if repeats:
+            told = agreeing(len(repeats), "repeats an earlier one and is", "repeat an earlier one and are")
             first = f"{repeats[0][0]} repeats {repeats[0][1]}"
-            self._findings.warnings.append(f"{len(repeats)} rows repeat an earlier one and are left out ({first}).")
+            self._findings.warnings.append(f"{counted(len(repeats), 'row')} {told} left out ({first}).")
         if not kept:
             return
         seed = DEFAULT_SEED if self._data.seed is None else self._data.seed

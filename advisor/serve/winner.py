@@ -65,5 +65,9 @@ def read_winner(workspace: Workspace, run_id: str) -> tuple[Winner, Fitted]:
         ) from error
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
-            Problem(str(folder), f"the winner is damaged: {error}.", f"Write it again: --resume {run_id}")
+            Problem(
+                str(folder),
+                f"the winner is damaged: {error}.",
+                f"Write it again: the command of that run with --resume {run_id}",
+            )
         ) from error

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from advisor.starting.draft import Example, Guess, Measure, count
+from advisor.starting.draft import Example, Guess, Measure
 from advisor.starting.schemas import schema_of
 from backends.errors import InputError
+from backends.wording import counted
 from evals.scorers import ModelScorer, ScorerError, make_scorer, right_answer
 from evals.scorers.text import normalise, squad_words
 
@@ -143,7 +144,7 @@ def _labels(targets: Sequence[str]) -> Answers | None:
     label, share = baseline(targets)
     labels = tuple(sorted(counts))
     check = "Is the list complete? A label that no row has yet must be added by hand. Are all of them still in use?"
-    why = f"{rows} rows have only {distinct} different targets, each at least {count(min(counts.values()), 'time')}"
+    why = f"{rows} rows have only {distinct} different targets, each at least {counted(min(counts.values()), 'time')}"
     guesses = (
         Guess("labels", f"{distinct} labels", why, check),
         Guess("scorer", "exact", "an answer is one of the labels", "Are all mistakes equally bad? `exact` says so."),

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from advisor.starting.draft import Draft, Example, Guess, count, listed, mapping, refuse
+from advisor.starting.draft import Draft, Example, Guess, listed, mapping, refuse
+from backends.wording import counted
 from evals.data import Row
 
 _SYSTEM = ("system", "developer")
@@ -54,7 +55,7 @@ def from_chat(rows: Sequence[Row], name: str) -> Draft:
     guesses.append(Guess("target", "the assistant's last turn", "that is what the file trains", ""))
     examples = tuple(_example(talk, own, several) for talk in found)
     tools = _tools(rows)
-    told = (f"{count(len(lost), 'line')} without an answer in text, the first: {lost[0]}.",) if lost else ()
+    told = (f"{counted(len(lost), 'line')} without an answer in text, the first: {lost[0]}.",) if lost else ()
     if tools is None:
         told = (*told, "the tools: they differ from line to line.")
     return Draft(

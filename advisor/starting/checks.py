@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from advisor.scenario.schema import DEFAULT_MODEL
-from advisor.starting.draft import Guess, Measure, count
+from advisor.starting.draft import Guess, Measure
 from advisor.starting.holding import FUNCTIONS, MODULES
 from backends import registry as backends
+from backends.wording import counted
 
 SIMILAR, JUDGED = "similar", "judged"
 """Kinds that ask models: nearness of meaning, and a judge with a rubric."""
@@ -87,14 +88,14 @@ def combine(rows: Sequence[Sequence[Check]]) -> Combined | None:
 
 def _told_left_out(rows: Sequence[Sequence[Check]], why: str) -> tuple[str, ...]:
     counts = Counter(check.kind for row in rows for check in row)
-    return tuple(f"{count(number, 'check')} of kind {kind}: {why}." for kind, number in sorted(counts.items()))
+    return tuple(f"{counted(number, 'check')} of kind {kind}: {why}." for kind, number in sorted(counts.items()))
 
 
 def _kept(rows: Sequence[Sequence[Check]]) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Positions of rows with checks, and a sentence about the others."""
     kept = tuple(position for position, row in enumerate(rows) if row)
     left = len(rows) - len(kept)
-    return kept, (f"{count(left, 'row')} that no check taken over says anything about.",) if left else ()
+    return kept, (f"{counted(left, 'row')} that no check taken over says anything about.",) if left else ()
 
 
 # -- checks of code ---------------------------------------------------------------------------------------------------

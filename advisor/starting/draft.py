@@ -94,8 +94,3 @@ def listed(value: Any) -> list[Any]:
 def refuse(where: str, what: str, remedy: str) -> InputError:
     """The error for a source that no scenario can be made of."""
     return InputError(Problem(where, what, remedy))
-
-
-def count(number: int, noun: str) -> str:
-    """A number of things: `1 row`, `3 rows`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

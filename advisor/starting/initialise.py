@@ -16,12 +16,13 @@ from advisor.scenario.load import load_scenario
 from advisor.starting.answers import Answers, baseline, understand
 from advisor.starting.checks import is_unknown
 from advisor.starting.columns import Wishes
-from advisor.starting.draft import Draft, Guess, Measure, count, refuse
+from advisor.starting.draft import Draft, Guess, Measure, refuse
 from advisor.starting.openai_evals import goal_from
 from advisor.starting.sources import read_source
 from advisor.starting.splitting import divide
 from advisor.starting.write import Plan, write_folder
 from backends.errors import InputError, Problem
+from backends.wording import agreeing, counted
 
 _LONGEST_NAME = 60
 _FEW_TEST = 100
@@ -158,7 +159,8 @@ def _means(draft: Draft) -> Iterator[Guess]:
     if draft.answers_known:
         return
     unknown = [example.place for example in draft.examples if is_unknown(example.target)]
-    where = f"{count(len(unknown), 'row')}, the first from {unknown[0]}, have" if unknown else "the rows have"
+    have = agreeing(len(unknown), "has", "have")
+    where = f"{counted(len(unknown), 'row')}, the first from {unknown[0]}, {have}" if unknown else "the rows have"
     why = f"{where} no right answer that passes its own checks, so no technique can learn from them"
     check = "Can you give them right answers? Then write `techniques: auto`, and everything is tried."
     yield Guess("techniques", "one prompt, no fine-tuning", why, check)
@@ -167,7 +169,9 @@ def _means(draft: Draft) -> Iterator[Guess]:
 def _size(tests: int) -> Iterator[Guess]:
     if tests < _FEW_TEST:
         why = "an interval of five points takes about 200"
-        yield Guess("size", f"{tests} test rows", why, "Can you add rows? With so few, only large differences show.")
+        yield Guess(
+            "size", counted(tests, "test row"), why, "Can you add rows? With so few, only large differences show."
+        )
 
 
 def _write(folder: Path, plan: Plan, source: Path, force: bool) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from advisor.starting.checks import JUDGED, SIMILAR, Check, combine
-from advisor.starting.draft import OWN_FIELDS, Draft, Example, Guess, count, listed, mapping, refuse
+from advisor.starting.draft import OWN_FIELDS, Draft, Example, Guess, listed, mapping, refuse
 from advisor.starting.tables import read_json, read_rows
 from advisor.starting.template import Messages, fill, look_up, places, take_apart
+from backends.wording import counted
 
 _OUTPUT = "sample.output_text"
 _STRINGS = {"eq": ("equals", False), "ne": ("equals", True), "like": ("contains", False), "ilike": ("icontains", False)}
@@ -158,7 +159,7 @@ def _draft(export: _Export, where: str) -> Draft:
     combined = combine(checks)
     if combined is None:
         told = "; ".join(dict.fromkeys(export.lost)) or "they judge no output"
-        what = f"none of its {count(len(export.criteria), 'grader')} can be taken over ({told})."
+        what = f"none of its {counted(len(export.criteria), 'grader')} can be taken over ({told})."
         raise refuse(where, what, "Write a scorer of your own; docs/scorers.md says how.")
     kept = [rows[position] for position in combined.kept]
     instructions, inputs, guesses = _asked(export, kept)

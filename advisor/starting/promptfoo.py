@@ -26,8 +26,9 @@ from advisor.starting.assertions import (
     read_yaml,
 )
 from advisor.starting.checks import Check, combine
-from advisor.starting.draft import OWN_FIELDS, Draft, Example, Guess, count, listed, mapping, refuse
+from advisor.starting.draft import OWN_FIELDS, Draft, Example, Guess, listed, mapping, refuse
 from advisor.starting.template import Messages, take_apart
+from backends.wording import counted
 
 _MOST_COMBINATIONS = 1000
 
@@ -108,7 +109,7 @@ def _prompt(config: Mapping[str, Any], reading: Reading) -> Messages:
     prompts = prompts if isinstance(prompts, list) and prompts else [prompts]
     if len(prompts) > 1:
         reading.lost[
-            f"{count(len(prompts) - 1, 'further prompt')}: one scenario has one task; compare them as chains"
+            f"{counted(len(prompts) - 1, 'further prompt')}: one scenario has one task; compare them as chains"
         ] += 1
     text = _prompt_text(prompts[0], reading)
     if text is None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from advisor.starting.draft import Example, Guess, count, refuse
+from advisor.starting.draft import Example, Guess, refuse
 from advisor.starting.near import near_pairs
+from backends.wording import counted
 from evals.data import Placed
 from evals.leakage import Question, question
 from evals.splits import split_indices
@@ -41,15 +42,15 @@ def divide(examples: Sequence[Example], where: str, stratify: bool) -> Parts:
     whole = [example for example in examples if example.input.strip() and example.target.strip()]
     kept, lost = _without_repeats(whole)
     if len(whole) < len(examples):
-        lost.append(f"{count(len(examples) - len(whole), 'row')} without an input or a target.")
+        lost.append(f"{counted(len(examples) - len(whole), 'row')} without an input or a target.")
     if len(kept) < FEWEST:
-        what = f"{count(len(kept), 'different example')} cannot be divided into train, dev and test."
+        what = f"{counted(len(kept), 'different example')} cannot be divided into train, dev and test."
         raise refuse(where, what, "Give at least 3; a verdict on a target takes about 100 or more.")
     kept = _with_ids(kept)
     given = {example.split for example in kept} - {None}
     if given and (cut := _cut_groups(kept)):
         kept = [replace(example, group=None) for example in kept]
-        lost.append(f"the groups: the source's own splits cut {count(cut, 'group')} in two, so they say nothing.")
+        lost.append(f"the groups: the source's own splits cut {counted(cut, 'group')} in two, so they say nothing.")
     parts = _as_given(kept, stratify) if given else _cut(kept, tuple(SHARES), stratify)
     empty = [split for split, part in parts.items() if not part]
     if empty:
@@ -84,10 +85,10 @@ def _without_repeats(examples: Sequence[Example]) -> tuple[list[Example], list[s
     chosen = {id(example) for example in kept.values()}
     lost = []
     if repeats:
-        lost.append(f"{count(len(repeats), 'row')} whose input another row has already, the first at {repeats[0]}.")
+        lost.append(f"{counted(len(repeats), 'row')} whose input another row has already, the first at {repeats[0]}.")
     if against:
         lost.append(
-            f"{count(len(against), 'row')} with the input of another row but a different target, the first at "
+            f"{counted(len(against), 'row')} with the input of another row but a different target, the first at "
             f"{against[0]}: one of the two is wrong."
         )
     return [example for example in examples if id(example) in chosen], lost
@@ -161,7 +162,7 @@ def _near(parts: Mapping[Split, Sequence[Example]]) -> list[Guess]:
         return []
     (_, first), (_, second) = (everything[position] for position in across[0])
     tests = {place for pair in across for place in pair if everything[place][0] == "test"}
-    value = f"{count(len(tests), 'test input')} nearly repeated in train or dev"
+    value = f"{counted(len(tests), 'test input')} nearly repeated in train or dev"
     why = f"nine of ten words are the same, for instance at {first.place} and {second.place}"
     check = "Were they written from one another? Then give both the same `group`, and the split must be made again."
     return [Guess("near duplicates", value, why, check)]

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from advisor.starting.columns import SPLIT_NAMES, Roles, Wishes, choose, composed
-from advisor.starting.draft import Draft, Example, Guess, Measure, count, refuse
+from advisor.starting.draft import Draft, Example, Guess, Measure, refuse
 from backends.errors import InputError, Problem
+from backends.wording import counted
 from evals.data import Row, Table, as_text
 from evals.files import read_table
 from evals.task import Split
@@ -69,7 +70,7 @@ def from_rows(parts: Mapping[Path, Sequence[Row]], kind: str, wishes: Wishes) ->
         raise refuse(
             where, "no row has both an input and a target.", "Name the columns: --input-column, --target-column."
         )
-    lost = [f"{count(len(left_out), 'row')} without input or target, the first at {left_out[0]}."] if left_out else []
+    lost = [f"{counted(len(left_out), 'row')} without input or target, the first at {left_out[0]}."] if left_out else []
     measure = None
     if many:
         measure = Measure({"name": "token_f1", "references": roles.target})

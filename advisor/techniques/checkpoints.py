@@ -9,6 +9,7 @@ from pathlib import Path
 from advisor.techniques.base import FitContext
 from backends.errors import BackendUnavailable
 from backends.types import TunedModel
+from backends.wording import counted
 from evals.runner import Solve
 from evals.splits import shared_order
 from evals.task import Sample
@@ -35,7 +36,8 @@ async def best_checkpoint(model: TunedModel, solve: Solve, dev: Sequence[Sample]
             scores[name] = score
     best = max(scores, key=lambda name: scores[name], default=model.name)
     told = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
-    note = f"Of {len(scores)} states of the model the one with the best score on {len(samples)} dev samples is used"
+    judged = counted(len(samples), "dev sample")
+    note = f"Of {len(scores)} states of the model the one with the best score on {judged} is used"
     note = f"{note}: {told}."
     return replace(model, name=best, checkpoints=(), notes=(*model.notes, note))
 

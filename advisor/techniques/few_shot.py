@@ -17,6 +17,7 @@ from advisor.techniques.choose import Tried, as_rows, best_on_dev, from_rows, ro
 from advisor.techniques.forecast import Ask, Plan, Prospect, Way
 from advisor.techniques.prompt import Demonstration, Prompt, fitting_sizes
 from backends.meter import Meter
+from backends.wording import counted
 from evals.task import Sample, Task
 
 Order = Literal["drawn", "reversed"]
@@ -90,7 +91,7 @@ class FewShot(Technique):
 
     def suits(self, task: Task) -> str:
         """Examples are at hand."""
-        return f"{len(task.train)} train samples can be shown"
+        return f"{counted(len(task.train), 'train sample')} can be shown"
 
     def forecast(self, task: Task, prospect: Prospect) -> Plan:
         """One request, the examples first."""

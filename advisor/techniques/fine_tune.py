@@ -18,6 +18,7 @@ from advisor.techniques.prompt import Prompt
 from backends.errors import InputError
 from backends.meter import Meter
 from backends.types import Message, TunedModel, TuneJob
+from backends.wording import agreeing, counted
 from evals.leakage import question_key
 from evals.task import Sample, Split, Task
 
@@ -102,7 +103,7 @@ class FineTune(Technique):
         """Needs something to learn from; what a teacher will leave is known only when it has answered."""
         if self.taught or len(task.train) >= FEWEST_TRAIN:
             return None
-        return f"{len(task.train)} train samples are too few to tune on"
+        return f"{counted(len(task.train), 'train sample')} {agreeing(len(task.train), 'is', 'are')} too few to tune on"
 
     def suits(self, task: Task) -> str:
         """There is something to learn from."""

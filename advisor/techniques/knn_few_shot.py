@@ -20,6 +20,7 @@ from advisor.techniques.prompt import Demonstration, Prompt, fitting_sizes
 from backends.extras import require
 from backends.meter import Meter
 from backends.types import FloatArray
+from backends.wording import agreeing, counted
 from evals.task import Sample, Task
 
 Order = Literal["nearest_last", "nearest_first"]
@@ -105,7 +106,8 @@ class KnnFewShot(Technique):
         fewest = self.k or _SIZES[0]
         if len(task.train) > fewest:
             return None
-        return f"{len(task.train)} train samples leave nothing to choose {fewest} from"
+        leave = agreeing(len(task.train), "leaves", "leave")
+        return f"{counted(len(task.train), 'train sample')} {leave} nothing to choose {fewest} from"
 
     def suits(self, task: Task) -> str:
         """There are more examples than fit a prompt."""

@@ -20,6 +20,7 @@ from backends.errors import RequestError
 from backends.extras import require
 from backends.meter import Meter
 from backends.types import ChatRequest, Message, Usage, add_known
+from backends.wording import counted
 from evals.runner import Solve
 from evals.task import Sample, Task
 from evals.trial import Trial
@@ -131,7 +132,7 @@ class OptimizedPrompt(Technique):
     def unfit(self, task: Task) -> str | None:
         """Needs samples to learn from and others to judge by."""
         if len(task.train) < MINIBATCH or len(task.dev) < MINIBATCH:
-            few = f"{len(task.train)} train and {len(task.dev)} dev samples"
+            few = f"{len(task.train)} train and {counted(len(task.dev), 'dev sample')}"
             return f"{few} are too few to rewrite instructions by; {MINIBATCH} of each are needed"
         return None
 

@@ -29,6 +29,7 @@ from advisor.techniques.stock import corpora, stock_of
 from backends.errors import RequestError
 from backends.meter import Meter
 from backends.types import ChatRequest
+from backends.wording import counted
 from evals.task import Sample, Task
 
 UNANSWERABLE = "not in the documents"
@@ -222,7 +223,7 @@ class Rag(Technique):
 
     def suits(self, task: Task) -> str:
         """There are documents."""
-        return f"{len(task.documents)} documents can be searched"
+        return f"{counted(len(task.documents), 'document')} can be searched"
 
     async def fit(self, task: Task, context: FitContext) -> Fitted:
         """Choose how the documents are cut and searched, then how many passages are read."""

@@ -16,6 +16,7 @@ from advisor.techniques.forecast import Ask, Plan, Prospect, Way
 from advisor.techniques.rag import Compared, Rag, best_retriever, fitting, named, tried_samples
 from advisor.techniques.stock import corpora, stock_of
 from backends.meter import Meter
+from backends.wording import counted
 from evals.task import Sample, Task
 
 _SIZES = (2, 5)
@@ -141,7 +142,7 @@ class RagChain(Technique):
 
     def suits(self, task: Task) -> str:
         """Where the steps come from and what they read."""
-        return f"there are {len(task.documents)} documents, and {why_chain(task)}"
+        return f"{counted(len(task.documents), 'document')} can be searched, and {why_chain(task)}"
 
     def others(self, task: Task) -> tuple[str, ...]:
         """The models that steps name."""

@@ -20,6 +20,7 @@ from advisor.techniques.rag import Compared, Rag, Reader, described, named, read
 from backends.extras import require
 from backends.meter import Meter
 from backends.types import FloatArray
+from backends.wording import agreeing, counted
 from evals.task import Sample, Task
 
 _LEAF = "advisor.techniques.neighbours"
@@ -116,12 +117,13 @@ class RagFewShot(Rag):
     def unfit(self, task: Task) -> str | None:
         """Needs documents, and a pool of examples to choose from."""
         if len(task.train) <= self.k:
-            return f"{len(task.train)} train samples leave nothing to choose {self.k} from"
+            leave = agreeing(len(task.train), "leaves", "leave")
+            return f"{counted(len(task.train), 'train sample')} {leave} nothing to choose {self.k} from"
         return Rag.unfit(self, task)
 
     def suits(self, task: Task) -> str:
         """There are documents and examples."""
-        return f"{len(task.documents)} documents can be searched and {len(task.train)} train samples shown"
+        return f"{Rag.suits(self, task)} and {counted(len(task.train), 'train sample')} shown"
 
     def forecast(self, task: Task, prospect: Prospect) -> Plan:
         """As `rag`, with examples; the train inputs are embedded too."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from backends.wording import counted
 from evals.scorers.text import normalise
 from evals.statistics.display import wilson
 from evals.task import Sample
@@ -61,9 +62,9 @@ class ClassRecall:
     def advice(self) -> str:
         """What to add, in words."""
         return (
-            f"Add about {self.add} train samples labelled {self.label!r}: train has {self.train}, and of {self.n} dev "
-            f"samples of it {self.n - self.wrong} are right (recall {self.recall:.2f}, {self.low:.2f} to "
-            f"{self.high:.2f}); it is mostly taken for {self.taken_for!r}."
+            f"Add about {self.add} train samples labelled {self.label!r}: train has {self.train}, and of "
+            f"{counted(self.n, 'dev sample')} of it {self.n - self.wrong} are right (recall {self.recall:.2f}, "
+            f"{self.low:.2f} to {self.high:.2f}); it is mostly taken for {self.taken_for!r}."
         )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from advisor.candidates import Candidate, lineup
+from advisor.commands import as_argument, command
 from advisor.scenario.model import Overrides, Scenario
 from advisor.techniques.base import read_state
 from advisor.techniques.fine_tune import FittedFineTune
@@ -19,6 +20,8 @@ from backends import registry as backends
 from backends.errors import InputError, Problem
 from evals.cache import store_path
 from evals.leakage import question_key
+from evals.naming import Last
+from evals.store import Store
 
 Start = Literal["adapter", "base"]
 
@@ -52,6 +55,21 @@ def check_workspace(workspace: Workspace, continues: str | None) -> None:
         raise _refused(str(workspace.root), what, "Name the one that has it with --workspace.")
 
 
+def name_former(store: Store, workspace: Workspace, scenario: Scenario, name: str) -> str:
+    """The id of the run to go on from; `last` is the scenario's newest with a tuned model. Raises InputError."""
+    last = Last(
+        "run with a tuned model",
+        scenario=scenario.name,
+        fits=lambda run: bool(_tuned_models(workspace, run.id)),
+        remedy=_afresh(scenario, workspace),
+    )
+    return store.run(name, last).id
+
+
+def _afresh(scenario: Scenario, workspace: Workspace) -> str:
+    return f"Tune afresh: {command('tune', as_argument(scenario.file), workspace=workspace.root)}"
+
+
 def find_formers(scenario: Scenario, workspace: Workspace, overrides: Overrides) -> dict[str, Former]:
     """For each candidate to be tuned, the tuned model that it goes on from; empty when nothing is gone on from.
 
@@ -75,7 +93,8 @@ def find_formers(scenario: Scenario, workspace: Workspace, overrides: Overrides)
         raise _refused(run_id, "the run has no tuned model.", remedy)
     chosen = {one.id: _chosen(workspace, one, run_id, known) for one in candidates}
     for folder in dict.fromkeys(chosen.values()):
-        _check_unseen(scenario, known[folder], run_id)
+        _check_there(known[folder], run_id, _afresh(scenario, workspace))
+        _check_unseen(scenario, known[folder], run_id, _afresh(scenario, workspace))
     return {
         one.id: _former(scenario, one, Former(run_id, chosen[one.id], known[chosen[one.id]], "base"), overrides.start)
         for one in candidates
@@ -103,11 +122,13 @@ def _chosen(workspace: Workspace, candidate: Candidate, run_id: str, known: Mapp
             what = f"the run has {len(known)} tuned models ({names}), and none of them is {candidate.id}."
             raise _refused(run_id, what, "Give fine_tune the recipe of the one to go on from.")
         (folder,) = known
-    model = known[folder].model
-    if not model.folder.is_dir():
-        remedy = "Tune afresh: advisor tune SCENARIO"
-        raise _refused(run_id, f"the tuned model {model.name} is gone ({model.folder}).", remedy)
     return folder
+
+
+def _check_there(fitted: FittedFineTune, run_id: str, remedy: str) -> None:
+    """Refuse a model whose weights are gone."""
+    if not fitted.model.folder.is_dir():
+        raise _refused(run_id, f"the tuned model {fitted.model.name} is gone ({fitted.model.folder}).", remedy)
 
 
 def _former(scenario: Scenario, candidate: Candidate, found: Former, start: str | None) -> Former:
@@ -123,11 +144,11 @@ def _former(scenario: Scenario, candidate: Candidate, found: Former, start: str 
     return replace(found, why_afresh=f"{problem.where}: {problem.what}")
 
 
-def _check_unseen(scenario: Scenario, fitted: FittedFineTune, run_id: str) -> None:
+def _check_unseen(scenario: Scenario, fitted: FittedFineTune, run_id: str, remedy: str) -> None:
     """Refuse a model that saw a test sample of today, or of which nobody knows what it saw."""
     if not fitted.seen:
         what = f"nobody kept what {fitted.model.name} was taught, so it may have seen today's test samples."
-        raise _refused(run_id, what, "Tune afresh: advisor tune SCENARIO; later runs can go on from that.")
+        raise _refused(run_id, what, f"Later runs can go on from one of today. {remedy}")
     test = [question_key(sample) for sample in scenario.task.test]
     counts = {split: len(set(test) & set(keys)) for split, keys in fitted.seen.items()}
     told = " and ".join(f"{count} in its {split} split" for split, count in counts.items() if count)

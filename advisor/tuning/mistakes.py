@@ -18,6 +18,7 @@ from advisor.tuning.clusters import FEWEST, Cluster, clusters
 from advisor.tuning.confusions import Answered, ClassRecall, Confusion, confusions, weakest
 from backends import registry as backends
 from backends.errors import InputError, RequestError
+from backends.wording import counted
 from evals.runner import Work
 from evals.splits import shared_order
 from evals.task import Sample
@@ -134,7 +135,8 @@ async def _clusters(
     """Groups by meaning, or why there are none."""
     wrong = sum(not one.right for one in answered)
     if wrong < FEWEST:
-        return (), f"{wrong} wrong answers on {len(answered)} dev samples are too few to group; it takes {FEWEST}."
+        seen = f"{counted(wrong, 'wrong answer')} on {counted(len(answered), 'dev sample')}"
+        return (), f"{seen}: too few to group; it takes {FEWEST}."
     problem = backends.problem(session.scenario.embedder)
     if problem is not None:
         return (), f"They are not grouped by meaning: {problem}"

@@ -21,6 +21,7 @@ from advisor.tuning.investment import (
 from advisor.tuning.pilot import Pilot
 from advisor.tuning.terms import Ends, Priced, Terms, spending, terms
 from backends.types import add_known
+from backends.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +117,12 @@ def told(found: Worth) -> str:
     saves = f"saves {dollars(saving)}" if saving >= 0 else f"costs {dollars(-saving)} more"
     text = (
         f"Against {found.against} it {saves} per 1,000 requests for {dollars(plan.fixed_usd)} "
-        f"once{_fee(plan)}: net present value {dollars(found.value.mean)} on average over {plan.life:.3g} months "
-        f"(5 to 95 %: {dollars(found.value.p5)} to {dollars(found.value.p95)}), positive with probability "
-        f"{found.value.p_positive:.2f}"
+        f"once{_fee(plan)}: net present value {dollars(found.value.mean)} on average over "
+        f"{counted(plan.life, 'month', '.3g')} (5 to 95 %: {dollars(found.value.p5)} to {dollars(found.value.p95)}), "
+        f"positive with probability {found.value.p_positive:.2f}"
     )
     if found.break_even is not None:
-        text += f"; it breaks even at {found.break_even:,.0f} requests a month"
+        text += f"; it breaks even at {counted(found.break_even, 'request', ',.0f')} a month"
     if found.pilot_usd is not None and found.pilot_usd > 0:
         text += f"; settling beforehand whether it comes off is worth up to {dollars(found.pilot_usd)}"
     return text + "."

@@ -11,6 +11,7 @@ import numpy as np
 from advisor.session import Prepared, Session
 from advisor.tuning.former import Former
 from backends.errors import InputError
+from backends.wording import counted
 from evals.leakage import question_key
 from evals.runner import Work
 from evals.statistics.paired import Paired, compare_pair
@@ -79,8 +80,8 @@ class Succession:
         if self.pair is None or self.before is None or self.now is None:
             return f"The two could not be compared: {self.missing or 'no test sample was answered by both.'}"
         return (
-            f"On the same {self.pair.n} test samples the former model scores {self.before:.3f} and the new one "
-            f"{self.now:.3f}: {100 * self.pair.difference:+.1f} points ({100 * self.level:g} % interval "
+            f"On the same {counted(self.pair.n, 'test sample')} the former model scores {self.before:.3f} and the new "
+            f"one {self.now:.3f}: {100 * self.pair.difference:+.1f} points ({100 * self.level:g} % interval "
             f"{100 * self.pair.low:+.1f} to {100 * self.pair.high:+.1f}), better on {self.won} and worse on "
             f"{self.lost}. {self._meaning} (p = {self.pair.p_value:.2g}, two-sided)."
         )

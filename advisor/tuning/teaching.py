@@ -24,6 +24,7 @@ from advisor.techniques.fine_tune import FEWEST_TRAIN
 from advisor.tuning.asking import Lesson, ask, nothing
 from advisor.tuning.gain import Gain
 from backends.errors import RequestError
+from backends.wording import counted
 from evals.task import Sample, Task
 
 TAUGHT_FILE = "taught.jsonl"
@@ -189,6 +190,6 @@ def _problem(task: Task, found: Teaching) -> str | None:
     fates = ", ".join(f"{count} {reason}" for reason, count in found.dropped.items()) or "none"
     why = f"; for instance {found.why}" if found.why else ""
     return (
-        f"{found.teacher} left {len(task.train)} samples to learn from, and training takes {FEWEST_TRAIN} "
-        f"(asked about {found.asked} inputs; dropped: {fates}{why})."
+        f"{found.teacher} left {counted(len(task.train), 'sample')} to learn from, and training takes {FEWEST_TRAIN} "
+        f"(asked about {counted(found.asked, 'input')}; dropped: {fates}{why})."
     )

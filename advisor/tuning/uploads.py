@@ -11,6 +11,7 @@ from advisor.techniques.fine_tune import FineTune
 from advisor.tuning.pilot import FRACTIONS, part_of, suffices
 from backends import registry as backends
 from backends.types import Quote, TuneJob, Tuner, add_known
+from backends.wording import counted
 
 _NOWHERE = Path("not-yet")
 """Folder of jobs that are only asked about."""
@@ -32,8 +33,9 @@ def _told(scenario: Scenario, candidate: Candidate, tuner: Tuner) -> Iterator[st
     teacher = ", and what a teacher answers," if candidate.technique.taught else ""
     yield (
         f"If it comes to fine-tuning, {whole.train} train{dev} samples ({whole.megabytes:.2g} MB){teacher} are "
-        f"uploaded to {whole.place} and train {candidate.model} there: {whole.tokens:,} tokens x {whole.epochs} epochs"
-        f"{', after pilots on a quarter and a half of them' if parts else ''}, {_dollars([whole, *parts])}."
+        f"uploaded to {whole.place} and train {candidate.model} there: {whole.tokens:,} tokens x "
+        f"{counted(whole.epochs, 'epoch')}{', after pilots on a quarter and a half of them' if parts else ''}, "
+        f"{_dollars([whole, *parts])}."
     )
     yield from whole.notes
 

@@ -15,7 +15,7 @@ from backends.openai.batches import Batches
 from backends.openai.capabilities import Search, memory_of, most_answers, takes_several, takes_tools
 from backends.openai.endpoints import Endpoint, find, identity, key_problem
 from backends.openai.failures import BilledError
-from backends.openai.forms import form_of
+from backends.openai.forms import conversation, form_of
 from backends.openai.prices import batch_prices, prices, spends_money
 from backends.openai.retries import Policy
 from backends.openai.several import Drawn, Outcome, Several, are_copies, shared
@@ -23,8 +23,9 @@ from backends.openai.tokens import bound, count, count_text
 from backends.openai.tuned import base_of
 from backends.openai.untrusted import MALFORMED
 from backends.types import ChatRequest, ChatResponse, Usage
+from backends.wording import counted
 
-_VERSION = 1
+_VERSION = 2
 """Of how requests are written and answers read; a change that can change an answer counts it up."""
 
 
@@ -112,10 +113,10 @@ class OpenAIChat:
         """What a reader of the figures should know."""
         found = []
         if self._counted:
-            what = f"{self._counted} answers of {self._name} came without a token count; they were counted here"
-            found.append(f"{what}, by an encoding that may differ from the model's.")
+            what = f"{counted(self._counted, 'answer')} of {self._name} came without a token count"
+            found.append(f"{what} and had to be counted here, by an encoding that may differ from the model's.")
         if self._lost:
-            what = f"{self._lost} answers of {self._name} were cut off or did not come in time"
+            what = f"{counted(self._lost, 'answer')} of {self._name} got cut off or did not come in time"
             found.append(f"{what}; each is counted as the most it can have cost.")
         if self._memory.refused:
             found.append(f"{self._name} refuses {', '.join(sorted(self._memory.refused))}; requests go without.")
@@ -282,7 +283,7 @@ class OpenAIChat:
             return told
         self._counted += len(answers)
         form = form_of(request, self._memory.refused)
-        asked = count(request.messages, self._model, request.tools).tokens
+        asked = count(conversation(request, form), self._model, request.tools).tokens
         # What asks for the form is read by the model as the rest of the prompt is.
         asked += 0 if form is None else count_text(form.instruction or form.schema, self._model)
         return Usage(1, asked, 0, sum(map(self._written, answers)))
@@ -299,7 +300,7 @@ class OpenAIChat:
     def _attempt_bound(self, request: ChatRequest, answers: int = 1) -> Usage:
         form = form_of(request, ())
         schema = "" if form is None else form.schema + "".join(request.choices)
-        asked = bound(request.messages, self._model, request.tools, schema)
+        asked = bound(conversation(request, form), self._model, request.tools, schema)
         if self._prices is not None:
             asked = self._prices.dearest_input(asked)
         return Usage(1, asked, 0, answers * wire.answer_limit(request, self._endpoint, self._model))

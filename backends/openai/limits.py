@@ -3,6 +3,10 @@
 The limit starts at the most. Each answer of 429 or 503 puts it below what is under way at that moment, so that a burst
 of which the endpoint takes four ends near four after one round trip; it then grows by about one per limit's worth of
 answers. All models of an endpoint share one limit, so candidates do not push each other over it.
+
+Places are opened one a turn of the event loop. The loop takes a step of each task in turn, so two hundred requests that
+began in one turn would all be prepared before the first of them is sent; their answers would come together too, and
+the endpoint would wait for us again and again.
 """
 
 from __future__ import annotations
@@ -21,6 +25,9 @@ class Limiter:
         """Requests at once that the endpoint is thought to bear."""
         self._most = most
         self._active = 0
+        self._opened = 0
+        """Places there have been so far; one that is given back is taken again at once."""
+        self._is_opening = False
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._paused_until = 0.0
         self._alarm: asyncio.TimerHandle | None = None
@@ -64,11 +71,9 @@ class Limiter:
             self._alarm.cancel()
 
     async def _enter(self) -> None:
-        if not self._waiting and self._has_room():
-            self._active += 1
-            return
         place = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
+        self._admit()
         try:
             await place
         except asyncio.CancelledError:
@@ -82,8 +87,16 @@ class Limiter:
         return self._active < int(self.limit) and asyncio.get_running_loop().time() >= self._paused_until
 
     def _admit(self) -> None:
-        while self._waiting and self._has_room():
+        while self._active < self._opened and self._waiting and self._has_room():
             place = self._waiting.popleft()
             if not place.done():
                 self._active += 1
                 place.set_result(None)
+        if self._waiting and self._has_room() and not self._is_opening:
+            self._is_opening = True
+            asyncio.get_running_loop().call_soon(self._open_place)
+
+    def _open_place(self) -> None:
+        self._is_opening = False
+        self._opened = max(self._opened, self._active + 1)
+        self._admit()

@@ -14,6 +14,7 @@ from backends.openai.tokens import PER_REPLY, bound, count
 from backends.openai.training_recipe import Recipe
 from backends.openai.upload_check import Finding, Scan, scan
 from backends.types import Message, TuneJob
+from backends.wording import agreeing, counted
 
 FEWEST = 10
 """Examples that OpenAI asks for at least."""
@@ -88,7 +89,7 @@ def tokens_of(job: TuneJob, recipe: Recipe, endpoint: Endpoint, model: str) -> T
             # Nobody tells whether the prompt of a pair is billed twice.
             most += bound((*conversation[:-1], *other), model)
     if too_long:
-        what = f"{len(too_long)} train samples have more tokens than the {limit:,} that are learnt from"
+        what = f"{_have(too_long)} more tokens than the {limit:,} that are learnt from"
         what = f"{what} ({_positions(too_long)}); their answers would be cut off."
         raise InputError(Problem(_WHERE, what, "Shorten them or leave them out."))
     return Tokens(counted, most)
@@ -103,11 +104,13 @@ def remarks(job: TuneJob, found: Scan) -> tuple[str, ...]:
     turns = Counter(tuple((message.role, message.content) for message in one) for one in job.train)
     copies = sum(times - 1 for times in turns.values())
     if copies:
-        told.append(f"{copies} train samples are exact copies of others; they count as often as they stand there.")
+        are = agreeing(copies, "is an exact copy of another", "are exact copies of others")
+        told.append(f"{counted(copies, 'train sample')} {are}; each counts as often as it stands there.")
     answers = Counter(prompt for *prompt_turns, _ in turns for prompt in [tuple(prompt_turns)])
     torn = sum(times > 1 for times in answers.values())
     if torn:
-        told.append(f"{torn} inputs stand in the train split with different answers; a model cannot learn both.")
+        stand = f"{counted(torn, 'input')} {agreeing(torn, 'stands', 'stand')}"
+        told.append(f"{stand} in the train split with different answers; a model cannot learn both.")
     return tuple(told)
 
 
@@ -141,9 +144,15 @@ def _rejected(job: TuneJob) -> Sequence[str]:
     return (*job.rejected, *job.dev_rejected)
 
 
+def _have(found: Sequence[int], noun: str = "train sample") -> str:
+    """The beginning of a sentence about the samples at these positions."""
+    return f"{counted(len(found), noun)} {agreeing(len(found), 'has', 'have')}"
+
+
 def _count_problems(job: TuneJob) -> Iterator[Problem]:
     if len(job.train) < FEWEST:
-        what = f"{len(job.train)} train samples are too few; endpoints ask for at least {FEWEST}."
+        few = f"{counted(len(job.train), 'train sample')} {agreeing(len(job.train), 'is', 'are')} too few"
+        what = f"{few}; endpoints ask for at least {FEWEST}."
         yield Problem(_WHERE, what, "Add samples, or set fine_tune.when to never.")
     answers = {conversation[-1].content for conversation in job.train if conversation}
     if len(answers) == 1 and len(job.train) > 1:
@@ -155,7 +164,7 @@ def _turn_problems(job: TuneJob) -> Iterator[Problem]:
     """Endpoints refuse a whole file for one conversation that is none."""
     wrong = [position for position, one in enumerate((*job.train, *job.dev), start=1) if not _is_conversation(one)]
     if wrong:
-        what = f"{len(wrong)} samples have an empty input or target ({_positions(wrong)}, train before dev)."
+        what = f"{_have(wrong, 'sample')} an empty input or target ({_positions(wrong)}, train before dev)."
         yield Problem(_WHERE, what, "Fill them in or leave them out.")
 
 
@@ -176,16 +185,19 @@ def _pair_problems(job: TuneJob, recipe: Recipe) -> Iterator[Problem]:
         if answer.strip() and answer == turns[-1].content
     ]
     if missing:
-        what = f"dpo learns from pairs, and {len(missing)} train samples have no wrong answer ({_positions(missing)})."
+        what = f"dpo learns from pairs, and {_have(missing)} no wrong answer ({_positions(missing)})."
         remedy = "Give each a field `rejected` with an answer that was really given and is wrong, or drop method: dpo."
         yield Problem(f"{_WHERE} recipe.method", what, remedy)
     if same:
-        what = f"{len(same)} train samples reject their own target ({_positions(same)})."
+        reject = agreeing(len(same), "rejects its", "reject their")
+        what = f"{counted(len(same), 'train sample')} {reject} own target ({_positions(same)})."
         yield Problem(f"{_WHERE} recipe.method", what, "Correct `rejected`.")
 
 
 def _secrets_problem(found: Sequence[Finding], endpoint: Endpoint) -> Problem:
-    kinds = ", ".join(f"{one.kind} in {one.samples} samples (the first is number {one.first})" for one in found)
+    kinds = ", ".join(
+        f"{one.kind} in {counted(one.samples, 'sample')} (the first is number {one.first})" for one in found
+    )
     what = f"the samples would be uploaded to {endpoint.host}, and hold what looks like {kinds}."
     remedy = "Take it out. If it is none, or is meant to be sent, set fine_tune.recipe.allow_secrets: true."
     return Problem(_WHERE, what, remedy)

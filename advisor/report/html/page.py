@@ -21,6 +21,7 @@ from advisor.report.html.markup import Markup, element, joined
 from advisor.report.html.names import named
 from advisor.report.html.pictures import Picture, pictures
 from advisor.report.html.sections import candidates_table, decided, headline, reasons, trainings, verdict
+from backends.wording import counted
 
 _PARTS = {
     "recommendation": "Recommendation",
@@ -102,11 +103,11 @@ def _samples(exploration: Exploration) -> Markup:
     notes = []
     if exploration.without_prompts:
         notes.append(
-            f"To keep this file small, the prompts of {exploration.without_prompts:,} trials are left out, those with "
-            "right answers first; the workspace has them."
+            f"To keep this file small, the prompts of {counted(exploration.without_prompts, 'trial', ',')} are left "
+            "out, those with right answers first; the workspace has them."
         )
     if exploration.unlisted:
-        notes.append(f"{exploration.unlisted:,} trials are not listed, those with right answers first.")
+        notes.append(f"Not listed: {counted(exploration.unlisted, 'trial', ',')}, those with right answers first.")
     return element(
         "section",
         element("h2", "Samples"),
@@ -163,8 +164,9 @@ def _footer(report: Mapping[str, Any]) -> Markup:
     machine = ", ".join(f"{amounts.words(key)} {value}" for key, value in report["hardware"].items() if value)
     lines = (
         f"Run {report['run_id']}, {report['created']}, seed {report['seed']}. This run took "
-        f"{amounts.dollars(spent['usd'])}, {amounts.seconds(spent['seconds'])} and {spent['requests']:,} requests; "
-        f"{spent['cached_requests']:,} more answers came from the cache.",
+        f"{amounts.dollars(spent['usd'])}, {amounts.seconds(spent['seconds'])} and "
+        f"{counted(spent['requests'], 'request', ',')}; "
+        f"{counted(spent['cached_requests'], 'more answer', ',')} came from the cache.",
         *measured.notes(report),
         *filter(None, [foreseen_sentence(report)]),
         f"Scenario {report['scenario']['hash'][:16]}. {versions}. {machine}.",

@@ -11,6 +11,7 @@ from advisor.report.html import amounts
 from advisor.report.html.markup import Markup, bullets, element, folded, joined, table
 from advisor.report.html.names import MARKS, Named, best
 from advisor.resolution import Resolution
+from backends.wording import counted
 
 _REASONS = 6
 """Reasons shown before the reader asks for more."""
@@ -50,6 +51,8 @@ def _key_figures(report: Mapping[str, Any], leader: Named | None) -> Markup | No
     found, goal = leader.found, report["goal"]
     monthly = report["economics"]["monthly_usd"].get(leader.id)
     volume = report["economics"]["requests_per_month"]
+    at = "" if volume is None else f"at {counted(volume, 'request', ',.0f')}"
+    a_month = [("A month", amounts.dollars(monthly), at)] if at else []
     took = found["tokens_per_request"]
     figures = [
         (
@@ -58,7 +61,7 @@ def _key_figures(report: Mapping[str, Any], leader: Named | None) -> Markup | No
             f"{amounts.interval(found['score'])}, target {goal['target']:g}, n={found['n']:,}",
         ),
         ("Per 1,000 requests", amounts.dollars(found["usd_per_1k_requests"]), "serving, as measured"),
-        *([] if volume is None else [("A month", amounts.dollars(monthly), f"at {volume:,.0f} requests")]),
+        *a_month,
         ("Median answer", amounts.seconds(found["seconds"]["p50"]), _waits(found["seconds"])),
         ("Tokens a request", amounts.tokens(took["input"]), f"in, {amounts.tokens(took['output'])} out"),
     ]
@@ -199,9 +202,10 @@ def decided(report: Mapping[str, Any], tables: Sequence[Markup]) -> Markup:
     paragraphs = [
         f"The goal: {asked}. Whatever the candidates are worth, a pick that misses the target happens in at most "
         f"{risk} of such runs, over all candidates and all looks together.",
-        f"Techniques learnt from {scenario['n_train']:,} train samples and chose their settings on "
-        f"{scenario['n_dev']:,} dev samples; the verdict rests on the {scenario['n_test']:,} test samples alone, which "
-        "every candidate saw in the same random order. A failed request is an error with its cost, never a wrong "
+        f"Techniques learnt from {counted(scenario['n_train'], 'train sample', ',')} and chose their settings on "
+        f"{counted(scenario['n_dev'], 'dev sample', ',')}; the verdict rests on the "
+        f"{counted(scenario['n_test'], 'test sample', ',')} alone, which every candidate saw in the same "
+        "random order. A failed request is an error with its cost, never a wrong "
         "answer.",
         f"{Resolution(**report['resolution'])}",
         "How it works, in plain words: docs/how-it-decides.md.",

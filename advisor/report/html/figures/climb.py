@@ -16,6 +16,7 @@ from advisor.report.html.figures.figure import Figure
 from advisor.report.html.figures.placing import spread
 from advisor.report.html.names import MARKS, Named
 from advisor.report.html.vega import Spec
+from backends.wording import counted
 from evals.statistics.binary import BinaryTest
 
 _HEIGHT = 230
@@ -65,7 +66,8 @@ def climb(report: Mapping[str, Any], candidates: Sequence[Named], evidence: Evid
 def _in_words(paths: Sequence[Path], candidates: int) -> str:
     asked = sum(path.counts[-1] for path in paths)
     picked = next((path for path in paths if path.one.picked), None)
-    text = f"Running mean score over test samples: {asked:,} asked in all, of {len(paths)} of {candidates} candidates."
+    some = f"{len(paths)} of {counted(candidates, 'candidate')}"
+    text = f"Running mean score over test samples: {asked:,} asked in all, of {some}."
     if picked is None:
         return text
     return f"{text} {picked.one.short} was {picked.one.status} after {picked.counts[-1]:,}."

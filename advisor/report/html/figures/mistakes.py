@@ -11,6 +11,7 @@ from advisor.report.html.evidence import Evidence
 from advisor.report.html.figures.figure import Figure
 from advisor.report.html.names import Named, best
 from advisor.report.html.vega import Spec
+from backends.wording import counted
 
 _MOST_LABELS = 12
 _OTHER = "(other)"
@@ -42,12 +43,12 @@ def confusion(candidates: Sequence[Named], evidence: Evidence) -> Figure | None:
         return None
     found = tabulated(pairs, evidence.labels)
     wrong = Counter({pair: n for pair, n in Counter(pairs).items() if pair[0] != pair[1]})
-    worst = "".join(f" Most often {a} is answered as {b}, {n} times." for (a, b), n in wrong.most_common(1))
+    worst = "".join(f" Most often {a} is answered as {b}, {counted(n, 'time')}." for (a, b), n in wrong.most_common(1))
     part = f" Drawn: the {len(found.labels)} labels with most confusions." * (len(found.labels) < len(evidence.labels))
     return Figure(
         name="confusion",
         title="What is taken for what",
-        summary=f"Targets against answers of {leader.short} on {len(pairs):,} test samples; "
+        summary=f"Targets against answers of {leader.short} on {counted(len(pairs), 'test sample', ',')}; "
         f"{wrong.total():,} of them differ.{worst}{part}",
         head=("target", *found.answers),
         rows=tuple(

@@ -10,6 +10,7 @@ from advisor.report.html.figures.figure import Figure
 from advisor.report.html.figures.placing import place_labels
 from advisor.report.html.names import LEGEND, Named, best
 from advisor.report.html.vega import Spec
+from backends.wording import counted
 
 _WIDE = 20.0
 """Costs that differ by more than this factor are drawn on a logarithmic axis."""
@@ -63,7 +64,7 @@ def _scores_in_words(goal: Mapping[str, Any], shown: Sequence[Named]) -> str:
     sure = "" if found["score"] is None else f" (interval {amounts.interval(found['score'])})"
     return (
         f"Mean score of each candidate with its interval against the target; {proved}. {leader.short} scores "
-        f"{amounts.score(found['mean_score'])}{sure} on {found['n']} test samples."
+        f"{amounts.score(found['mean_score'])}{sure} on {counted(found['n'], 'test sample')}."
     )
 
 

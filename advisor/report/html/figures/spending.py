@@ -13,6 +13,7 @@ from advisor.report.html.figures.figure import Figure
 from advisor.report.html.figures.placing import spread
 from advisor.report.html.names import Named
 from advisor.report.html.vega import Spec
+from backends.wording import counted
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _WIDE = 20.0
@@ -151,8 +152,8 @@ def monthly(report: Mapping[str, Any], candidates: Sequence[Named]) -> Figure | 
             for one, fixed, each in lines
         ),
         draw=lambda width: _draw_monthly(width, most, volume, even, lines),
-        key=f"Fixed: hosting, and what fitting cost over {months:g} months, a fine-tune's over the life it has left. "
-        "Dashed: not certified. Numbers are the candidates'.",
+        key=f"Fixed: hosting, and what fitting cost over {counted(months, 'month', 'g')}, a fine-tune's over the life "
+        "it has left. Dashed: not certified. Numbers are the candidates'.",
     )
 
 
@@ -181,10 +182,11 @@ def _monthly_in_words(
     enough = [line for line in lines if line[0].found["status"] == "certified"]
     if volume is not None and enough:
         one, fixed, each = min(enough, key=lambda line: line[1] + line[2] * volume)
-        text += f" At {volume:,.0f} requests a month {one.short} costs {amounts.dollars(fixed + each * volume)}"
+        asked = counted(volume, "request", ",.0f")
+        text += f" At {asked} a month {one.short} costs {amounts.dollars(fixed + each * volume)}"
         text += ", the least of those certified." if len(enough) > 1 else "."
     if even is not None:
-        text += f" The tuned candidate pays from {even:,.0f} requests a month on."
+        text += f" The tuned candidate pays from {counted(even, 'request', ',.0f')} a month on."
     return text
 
 

@@ -9,6 +9,7 @@ from advisor.report.html import amounts, vega
 from advisor.report.html.figures.figure import Figure
 from advisor.report.html.vega import Spec
 from advisor.report.teaching import learnt_from
+from backends.wording import counted
 
 _HEIGHT = 230
 
@@ -55,7 +56,7 @@ def _forecast_rows(forecast: Mapping[str, Any] | None, whole: int) -> list[tuple
 def _in_words(
     points: list[Mapping[str, Any]], forecast: Mapping[str, Any] | None, reached: float | None, before: float | None
 ) -> str:
-    parts = [f"{amounts.score(run['score'])} from {run['samples']:,} train samples" for run in points]
+    parts = [f"{amounts.score(run['score'])} from {counted(run['samples'], 'train sample', ',')}" for run in points]
     text = f"Score on dev: {', '.join(parts)}." if parts else "Score on dev."
     if forecast is not None:
         text += (
