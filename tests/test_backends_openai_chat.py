@@ -410,11 +410,14 @@ async def test_probabilities_never_exceed_one() -> None:
 
 
 async def test_many_requests_at_once_are_spread_over_several_pools() -> None:
-    async with Server(latency_seconds=0.05) as server:
+    async with Server() as server:
         chat = chat_of(server)
         await chat.complete(ASK)
         assert chat._connection is not None
-        assert len(chat._connection._clients._open) == 1
+        clients = chat._connection._clients
+        assert len(clients._open) == 1
+        used = [clients.next(active) for active in range(1, 61)]
+        assert len(clients._open) == 15
+        assert len({id(client) for client in used}) == 15
         await asyncio.gather(*(chat.complete(ASK) for _ in range(60)))
-        assert len(chat._connection._clients._open) == 15
         await chat.aclose()

@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import random
 from collections.abc import Mapping
 
@@ -65,8 +66,8 @@ async def held(limiter: Limiter, release: asyncio.Event) -> None:
         await release.wait()
 
 
-async def settle() -> None:
-    for _ in range(5):
+async def settle(turns: int = 5) -> None:
+    for _ in range(turns):
         await asyncio.sleep(0)
 
 
@@ -85,17 +86,39 @@ async def test_only_so_many_are_under_way_and_the_rest_come_in_order() -> None:
     assert limiter.active == 0
 
 
+async def test_a_crowd_begins_one_a_turn_and_a_place_given_back_is_taken_at_once() -> None:
+    limiter = Limiter(most=8)
+    release = asyncio.Event()
+    tasks = [asyncio.create_task(held(limiter, release)) for _ in range(20)]
+    seen = []
+    for _ in range(15):
+        await asyncio.sleep(0)
+        seen.append(limiter.active)
+    steps = [after - before for before, after in itertools.pairwise([0, *seen])]
+    assert set(steps) == {0, 1}
+    assert seen[-1] == 8
+    release.set()
+    # Those that wait take the places of the eight in the very step in which these are given back.
+    await settle(1)
+    assert limiter.active == 8
+    await asyncio.gather(*tasks)
+    assert limiter.active == 0
+
+
 async def test_a_burst_of_which_four_are_taken_ends_near_four_and_grows_back() -> None:
     limiter = Limiter(most=16)
-    release = asyncio.Event()
+    release, answer = asyncio.Event(), asyncio.Event()
     tasks = [asyncio.create_task(held(limiter, release)) for _ in range(4)]
 
     async def refused() -> None:
         async with limiter.slot():
-            await asyncio.sleep(0)
+            await answer.wait()
             limiter.overloaded()
 
     tasks += [asyncio.create_task(refused()) for _ in range(12)]
+    await settle(30)
+    assert limiter.active == 16
+    answer.set()
     await settle()
     assert limiter.limit == 4.0
     release.set()
