@@ -37,7 +37,7 @@ OPTIONAL = {
 
 def test_the_strictest_way_that_is_not_refused_is_used() -> None:
     assert ways(ChatRequest(ASK)) == []
-    assert ways(ChatRequest(ASK, choices=("a", "b"))) == ["strict", "json_schema", "plain"]
+    assert ways(ChatRequest(ASK, choices=("a", "b"))) == ["strict", "json_schema", "json_object", "plain"]
     assert ways(ChatRequest(ASK, json_schema=json.dumps(OPTIONAL))) == ["strict", "json_schema", "json_object", "plain"]
     loose = {"type": "object", "additionalProperties": {"type": "string"}}
     assert ways(ChatRequest(ASK, json_schema=json.dumps(loose))) == ["json_schema", "json_object", "plain"]
@@ -77,7 +77,7 @@ def test_worked_examples_answer_in_the_form_that_is_enforced() -> None:
     assert [turn.content for turn in shown] == ["red?", '{"answer": "red"}', "?", "hm", "?"]
     assert form is not None
     assert form.read(shown[1].content) == "red"
-    assert conversation(chosen, form_of(chosen, {"strict", "json_schema"})) == chosen.messages
+    assert conversation(chosen, form_of(chosen, {"json_schema", "json_object"})) == chosen.messages
     assert conversation(chosen, None) == chosen.messages
 
 

@@ -67,7 +67,7 @@ class Form:
         """What is added to the prompt, empty where the endpoint enforces the form."""
         if self.way in {"strict", "json_schema"}:
             return ""
-        if self.choices:
+        if self.choices and self.way == "plain":
             listed = "\n".join(f"- {choice}" for choice in self.choices)
             return f"Answer with exactly one of the following, and nothing else:\n{listed}"
         return f"Answer with JSON only, valid under this JSON Schema:\n{self.schema}"
@@ -145,7 +145,8 @@ def _choice_forms(choices: tuple[str, ...]) -> list[Form]:
         return [plain]
     one = {"type": "string", "enum": list(choices)}
     schema = _text(_wrapped(one))
-    return [Form("strict", choices, schema, True), Form("json_schema", choices, schema, True), plain]
+    ways: tuple[Way, ...] = ("strict", "json_schema", "json_object")
+    return [*(Form(way, choices, schema, True) for way in ways), plain]
 
 
 def _schema_forms(text: str | None) -> list[Form]:
