@@ -261,8 +261,8 @@ class OpenAIChat:
         if found is None and is_cut and _begins_as_json(text):
             raise BilledError(f"the answer was cut off after {usage.output_tokens} tokens, within its JSON", usage)
         if found is None and sent.form.feature is not None and not _begins_as_json(text):
-            # An enforced schema gives nothing but JSON: this endpoint passes over what it does not know. Labels are then
-            # asked for in words: as JSON that nobody enforces they are harder to write and no easier to read.
+            # An enforced schema gives nothing but JSON: this endpoint passes over what it does not know. Labels are
+            # then asked for in words: as JSON that nobody enforces they are harder to write and no easier to read.
             ignored = {sent.form.feature, "json_schema"} | ({"json_object"} if request.choices else set())
             self._memory.learn(frozenset(ignored))
         return text if found is None else found
