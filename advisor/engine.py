@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from advisor.billing import billed_among
 from advisor.candidates import lineup
 from advisor.commands import Commands
 from advisor.comparing import compare_all
@@ -35,12 +36,10 @@ from advisor.tuning.escalation import escalate
 from advisor.tuning.former import check_options, check_workspace, find_formers, name_former
 from advisor.tuning.uploads import uploads as found_uploads
 from advisor.workspace import Workspace, new_run_id
-from backends import registry as backends
 from backends.errors import BudgetError, InputError, Problem
 from backends.hardware import detect
 from evals.cache import store_path
 from evals.naming import LAST, REPORTED, Last, may_mean
-from evals.scorers.base import ModelScorer
 from evals.store import RunKind, RunRow, RunStatus, Store
 
 EXIT_PICKED, EXIT_NONE_MET, EXIT_BUDGET = 0, 1, 3
@@ -152,18 +151,8 @@ def billed_models(path: str | Path, overrides: Overrides | None = None) -> list[
     """The models of a scenario whose calls spend money that leaves the house. Raises InputError."""
     scenario = load_scenario(path, overrides)
     found = lineup(scenario)
-    candidates = (*found.prompting, *found.tuning)
-    names = dict.fromkeys(name for candidate in candidates for name in (candidate.model, *candidate.others))
-    if isinstance(scenario.scorer, ModelScorer) and scenario.scorer.asks:
-        names[scenario.scorer.asks] = None
-    settings = backends.Settings(usd_per_hour=scenario.usd_per_hour)
-    billed = [name for name in names if backends.open_chat(name, settings).billed]
     # A tuned model's mistakes are grouped by meaning.
-    embeds = found.tuning or any(one.technique.embeds for one in candidates)
-    embeds = embeds or getattr(scenario.scorer, "embeds", False)
-    if embeds and backends.open_embedder(scenario.embedder, settings).billed:
-        billed.append(scenario.embedder)
-    return billed
+    return billed_among(scenario, (*found.prompting, *found.tuning), embeds=bool(found.tuning))
 
 
 def kept_options(kind: RunKind, path: str | Path, workspace: str | Path, resume: str, given: Overrides) -> Overrides:

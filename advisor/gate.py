@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from advisor.billing import billed_among
 from advisor.candidates import Candidate, lineup
 from advisor.commands import as_argument, command
 from advisor.events import Observer, Planned
@@ -30,13 +31,11 @@ from advisor.scenario.model import Overrides, Scenario
 from advisor.session import Prepared, Session
 from advisor.techniques.registry import load_fitted
 from advisor.workspace import Workspace, new_run_id
-from backends import registry as backends
 from backends.errors import InputError, Problem
 from backends.types import Usage
 from backends.wording import counted
 from evals.cache import store_path
 from evals.naming import LAST, Last
-from evals.scorers.base import ModelScorer
 from evals.store import RunKind, RunRow, RunStatus, Store
 from evals.trial import ASIDE, Trial
 
@@ -67,11 +66,7 @@ class Baseline:
     @property
     def billed(self) -> list[str]:
         """The models that the gate would ask and that cost money."""
-        names = [self.candidate.model, *self.candidate.others]
-        scorer = self.scenario.scorer
-        names += [scorer.asks] if isinstance(scorer, ModelScorer) and scorer.asks else []
-        settings = backends.Settings(usd_per_hour=self.scenario.usd_per_hour)
-        return [name for name in dict.fromkeys(names) if backends.open_chat(name, settings).billed]
+        return billed_among(self.scenario, [self.candidate])
 
 
 def baseline(
@@ -123,13 +118,13 @@ def _former(store: Store, against: str, name: str, afresh: str) -> RunRow:
 
 
 def _overrides(run: RunRow, budget_usd: float | None) -> Overrides:
-    """The options of the run: the same models, techniques, samples and seed."""
+    """The options of the run: the same models, techniques, samples and seed, asked one by one at once."""
     known = {one.name for one in fields(Overrides)}
     kept: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in run.options.items()
     }
     found = Overrides(**{name: value for name, value in kept.items() if name in known})
-    return replace(found, repeats=1, race=False, budget_usd=budget_usd)
+    return replace(found, repeats=1, race=False, batch=False, budget_usd=budget_usd)
 
 
 def _same_question(scenario: Scenario, frozen: Path, run_id: str, afresh: str) -> None:

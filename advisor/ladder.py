@@ -151,8 +151,8 @@ class Ladder:
     def verdict(self) -> Verdict:
         """What the climb has shown.
 
-        `pick`: an arm is certified. `escalate`: every arm was proved short of target plus margin, failed too often or
-        was not worth its test. `inconclusive`: these samples could not tell, or not yet, while the climb goes on.
+        `pick`: an arm is certified. `escalate`: every arm was proved short of target plus margin or failed too
+        often. `inconclusive`: these samples could not tell, or not yet, while the climb goes on.
         """
         if self.next():
             return "inconclusive"

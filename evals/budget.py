@@ -7,6 +7,9 @@ import asyncio
 from backends.errors import BudgetError
 from evals.unsettled import Unsettled
 
+_NOTHING_USD = 1e-9
+"""No token costs as little, and what rounding leaves of sums of thousands of dollars is less."""
+
 
 class Budget:
     """Dollars of one run. Without a limit it only counts."""
@@ -96,7 +99,7 @@ class Budget:
 
     @property
     def _unnamed_usd(self) -> float:
-        return max(0.0, self._reserved_usd - self._named_usd)
+        return max(0.0, _without(self._reserved_usd, self._named_usd))
 
     @property
     def _left_usd(self) -> float | None:
@@ -114,4 +117,4 @@ class Budget:
 def _without(total_usd: float, part_usd: float) -> float:
     """The difference; what is left of rounding alone is nothing."""
     left = total_usd - part_usd
-    return left if abs(left) >= 1e-12 else 0.0
+    return left if abs(left) >= _NOTHING_USD else 0.0

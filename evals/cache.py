@@ -197,6 +197,8 @@ class CachedEmbedder:
         self._store = store
         self._run_id = run_id
         self._account = _Account(embedder, store, run_id, budget)
+        self._in_flight: dict[str, asyncio.Future[None]] = {}
+        """By key of a text: done when its vector is remembered, or when that has failed."""
 
     @property
     def name(self) -> str:
@@ -225,15 +227,29 @@ class CachedEmbedder:
         return hashlib.sha256(f"{self.fingerprint}\n{text}".encode()).hexdigest()
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
-        """Embed the texts, in order; `cached` only when every one was remembered."""
+        """Embed the texts, in order; `cached` only when every one was remembered. What others ask for is waited for."""
+        while others := {self._in_flight[key] for text in texts if (key := self._key(text)) in self._in_flight}:
+            await asyncio.wait(others)
         found = {text: self._store.embedding(self._key(text)) for text in texts}
         missing = [text for text, stored in found.items() if stored is None]
         if missing:
-            found |= await self._ask(missing)
+            found |= await self._ask_once(missing)
         parts = [stored for text in texts if (stored := found[text]) is not None]
         usage = sum((replace(part.usage, cost_usd=self._embedder.price(part.usage)) for part in parts), Usage())
         vectors = np.stack([part.vector for part in parts])
         return Embeddings(vectors, usage, sum(part.seconds for part in parts), cached=not missing)
+
+    async def _ask_once(self, texts: Sequence[str]) -> dict[str, StoredEmbedding]:
+        """Ask, while others that want one of these texts wait; they ask themselves should this fail."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        own = dict.fromkeys(map(self._key, texts), done)
+        self._in_flight |= own
+        try:
+            return await self._ask(texts)
+        finally:
+            for key in own:
+                del self._in_flight[key]
+            done.set_result(None)
 
     async def _ask(self, texts: Sequence[str]) -> dict[str, StoredEmbedding]:
         """The texts with their vectors, which are remembered from now on."""

@@ -17,9 +17,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
@@ -42,6 +43,8 @@ class RealServer:
     """Requests that it answers side by side."""
     command: Callable[[Path, int], list[str]]
     """Arguments after the interpreter, for a model's file and a port."""
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    """What makes its greedy answers those of the bare weights."""
 
 
 _XLLAMACPP = """
@@ -71,7 +74,7 @@ def _llama_cpp(model: Path, port: int) -> list[str]:
 
 SERVERS = {
     "xllamacpp": RealServer("xllamacpp", "xllamacpp", 2, _xllamacpp),
-    "llama_cpp": RealServer("llama-cpp-python[server]", "llama_cpp", 1, _llama_cpp),
+    "llama_cpp": RealServer("llama-cpp-python[server]", "llama_cpp", 1, _llama_cpp, {"repeat_penalty": 1.0}),
 }
 
 

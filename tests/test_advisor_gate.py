@@ -372,6 +372,22 @@ def test_models_that_cost_money_are_named_before_they_are_asked(tmp_path: Path) 
     assert found(path, tmp_path / "w", run).billed == [model]
 
 
+def test_an_embedder_that_costs_money_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = toys.script(tmp_path, "model", toys.rules(0.9))
+    path = toys.scenario(tmp_path / "s", model, techniques=["knn_few_shot"], fine_tune={"when": "never"}, n_test=30)
+    run = engine.compare(path, tmp_path / "w", Overrides(diagnose=False)).report["run_id"]
+    assert found(path, tmp_path / "w", run, candidate=f"knn_few_shot@{model}").billed == []
+    monkeypatch.setattr("backends.scripted.ScriptedEmbedder.billed", True)
+    assert found(path, tmp_path / "w", run, candidate=f"knn_few_shot@{model}").billed == ["scripted/words"]
+
+
+def test_a_gate_sends_no_batches_though_the_run_did(tmp_path: Path) -> None:
+    model = toys.script(tmp_path, "model", toys.rules(0.9))
+    path = toys.scenario(tmp_path / "s", model, techniques=["zero_shot"], fine_tune={"when": "never"}, n_test=30)
+    run = engine.compare(path, tmp_path / "w", Overrides(diagnose=False, batch=True)).report["run_id"]
+    assert not found(path, tmp_path / "w", run).overrides.batch
+
+
 # -- the page about it ------------------------------------------------------------------------------------------------
 
 

@@ -159,7 +159,7 @@ def test_a_run_without_a_pick_has_nothing_to_serve(tmp_path: Path) -> None:
     assert found.report["pick"] is None
     with pytest.raises(InputError, match="no winner to serve"):
         serve(Console(), found.report["run_id"], tmp_path / "w", "127.0.0.1", 0)
-    with pytest.raises(InputError, match=f"{found.report['run_id']}: this run has no winner"):
+    with pytest.raises(InputError, match="the workspace has no run with a pick"):
         serve(Console(), "last", tmp_path / "w", "127.0.0.1", 0)
 
 

@@ -13,6 +13,7 @@ import pytest
 from advisor import engine
 from advisor.events import Event, Piloting, Tuning
 from advisor.fitting import FitCost
+from advisor.outcome import Escalation
 from advisor.scenario.load import load_scenario
 from advisor.scenario.model import Overrides
 from advisor.tuning.pilot import PilotRun, forecasts, part_of
@@ -76,6 +77,35 @@ def test_always_trains_whatever_the_pilot_says(tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     escalation = engine.run(path, tmp_path / "w", Overrides(diagnose=False)).report["escalation"]
     assert (escalation["decision"], escalation["forecast"]["decision"]) == ("tuned", "stop")
+
+
+def test_every_fine_tune_is_tried_until_one_is_certified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = toys.script(tmp_path, "model", toys.rules(1.0))
+    techniques = ["zero_shot", *({"name": "fine_tune", "recipe": {"share": share}} for share in (0.5, 1.0))]
+    fine_tune = {"when": "always", "backend": "scripted", "base": model}
+    path = toys.scenario(tmp_path / "s", model, techniques=techniques, fine_tune=fine_tune)
+    tried = []
+
+    async def stopped(session: Any, ladder: Any, findings: Any, candidate: Any, reason: str) -> Escalation:
+        tried.append(candidate.id)
+        return Escalation("stopped", reason, candidate=candidate.id)
+
+    monkeypatch.setattr("advisor.tuning.escalation._try", stopped)
+    assert engine.run(path, tmp_path / "w", Overrides(diagnose=False)).report["pick"] is not None
+    assert len(tried) == 2
+
+
+def test_a_training_that_fails_shows_what_its_pilots_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(session: Any, candidate: Any, failed: dict[str, str], task: Any = None) -> None:
+        failed[candidate.id] = "the disk is full"
+
+    monkeypatch.setattr("advisor.tuning.training.prepare_or_note", fails)
+    report = engine.run(learnable(tmp_path / "s"), tmp_path / "w", Overrides(diagnose=False)).report
+    tuned = next(candidate for candidate in report["candidates"] if candidate["technique"] == "fine_tune")
+    pilots = report["escalation"]["pilot"]
+    assert len(pilots) == 2
+    assert tuned["fit"]["usd"] == pytest.approx(sum(run["usd"] for run in pilots))
+    assert tuned["fit"]["usd"] > 0
 
 
 def test_a_killed_pilot_is_not_trained_twice(tmp_path: Path) -> None:

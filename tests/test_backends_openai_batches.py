@@ -248,6 +248,19 @@ async def test_a_batch_that_is_refused_as_a_whole_is_told_with_the_reason(batchi
     assert server.files == {}
 
 
+async def test_the_file_of_a_batch_that_is_refused_does_not_stay_there(batching: Batching) -> None:
+    class Refusing(BatchServer):
+        async def other(self, method: str, path: str, headers: Any, raw: bytes) -> Fault | None:
+            if method == "POST" and path.endswith("/batches"):
+                return error(400, "This model takes no batches.")
+            return await super().other(method, path, headers, raw)
+
+    async with Refusing() as server:
+        (found,) = await ask(server, batching, asks(1))
+    assert isinstance(found, InputError)
+    assert (server.uploads, server.files) == (1, {})
+
+
 async def test_a_batch_that_somebody_cancelled_stops_the_run_and_the_next_sends_what_is_missing(
     batching: Batching,
 ) -> None:

@@ -14,6 +14,7 @@ from backends.openai.endpoints import Endpoint
 from backends.openai.failures import BilledError
 from backends.openai.retries import Policy
 from backends.openai.settings import EndpointSettings, TokenPrices
+from backends.openai.tokens import count_text
 from backends.types import ChatRequest, ChatResponse, Message, Tool, ToolCall, Usage
 from tests.openai_server import Fault, Json, Server, error
 
@@ -249,6 +250,27 @@ async def test_an_answer_outside_the_choices_is_an_answer() -> None:
     async with Server(answer=lambda body: "green, I think", fault=refusing("response_format")) as server:
         answer = await ask(server, replace(ASK, choices=("red", "blue")))
     assert answer.text == "green, I think"
+
+
+async def test_an_empty_answer_is_no_sign_that_a_form_was_passed_over() -> None:
+    async with Server(answer=lambda body: " ") as server:
+        chat = chat_of(server)
+        for _ in range(2):
+            assert not (await chat.complete(replace(ASK, choices=("red", "blue")))).text.strip()
+        await chat.aclose()
+    assert "response_format" in server.bodies[1]
+
+
+async def test_labels_too_many_for_a_schema_are_within_the_worst_case() -> None:
+    async with Server(answer=lambda body: "7") as server:
+        chat = chat_of(server)
+        request = replace(ASK, choices=tuple(str(number) for number in range(1000)))
+        worst = chat.worst_case(request)
+        answer = await chat.complete(request)
+        await chat.aclose()
+    sent = "".join(message["content"] for message in server.bodies[0]["messages"])
+    assert answer.text == "7"
+    assert worst.input_tokens >= count_text(sent, "gpt-4o-mini")
 
 
 async def test_an_endpoint_that_passes_over_the_form_is_found_out() -> None:

@@ -81,17 +81,21 @@ def same_requests() -> dict[str, list[str]]:
 def chat(server: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenAIChat:
     monkeypatch.setenv("ADVISOR_CACHE", str(tmp_path / "cache"))
     name, url = server
-    settings = EndpointSettings(max_concurrency=SERVERS[name].at_once)
+    known = SERVERS[name]
+    settings = EndpointSettings(max_concurrency=known.at_once, extra_body=json.dumps(known.extra_body))
     return OpenAIChat(f"real/{MODEL}", Endpoint("real", url, None, settings), MODEL)
 
 
 def demo(folder: Path, name: str, url: str) -> Path:
     """The demo's scenario with its model behind an endpoint."""
+    known = SERVERS[name]
     said = yaml.safe_load((DEMO / "scenario.yaml").read_text(encoding="utf-8"))
     said |= {
         "data": {split: str(DEMO / file) for split, file in said["data"].items()} | {"limit": {"test": SAMPLES}},
         "models": [f"real/{MODEL}"],
-        "endpoints": {"real": {"base_url": url, "max_concurrency": SERVERS[name].at_once}},
+        "endpoints": {
+            "real": {"base_url": url, "max_concurrency": known.at_once, "extra_body": dict(known.extra_body)}
+        },
         "fine_tune": {"when": "never"},
         "budget": {"minutes": 110},
     }

@@ -103,6 +103,10 @@ async def test_a_crowd_begins_one_a_turn_and_a_place_given_back_is_taken_at_once
     assert limiter.active == 8
     await asyncio.gather(*tasks)
     assert limiter.active == 0
+    again = [asyncio.create_task(held(limiter, release)) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert limiter.active <= 1, "a crowd after a pause begins as the first did"
+    await asyncio.gather(*again)
 
 
 async def test_a_burst_of_which_four_are_taken_ends_near_four_and_grows_back() -> None:

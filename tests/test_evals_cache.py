@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 
 from advisor import engine
 from advisor.scenario.model import Overrides
+from backends.errors import BudgetError, RequestError
 from backends.scripted import ScriptedChat, ScriptedEmbedder
 from backends.types import ChatRequest, ChatResponse, Embeddings, Message, Tool, Usage
 from evals.budget import Budget
@@ -167,6 +169,43 @@ async def test_vectors_are_paid_for_once_and_share_the_bill(store: Store) -> Non
     assert (first.cached, again.cached) == (False, True)
     np.testing.assert_array_equal(first.vectors[[1, 0]], again.vectors)
     assert store.billed_usd("r") == pytest.approx(3.0)
+
+
+async def test_texts_that_are_asked_for_at_the_same_time_are_paid_for_once(store: Store) -> None:
+    calls: list[list[str]] = []
+
+    class Slow(BilledEmbedder):
+        async def embed(self, texts: Sequence[str]) -> Embeddings:
+            is_first = not calls
+            calls.append(list(texts))
+            await asyncio.sleep(0.01)
+            if is_first:
+                raise RequestError("lost on the way")
+            found = await ScriptedEmbedder.embed(self, texts)
+            return replace(found, usage=replace(found.usage, cost_usd=float(len(texts))))
+
+    budget = Budget(10.0)
+    embedder = CachedEmbedder(Slow("scripted/words"), store, "r", budget)
+    wanted = (["one", "two"], ["two", "one"], ["two", "three"], ["three"])
+    failed, *found = await asyncio.gather(*(embedder.embed(texts) for texts in wanted), return_exceptions=True)
+    assert isinstance(failed, RequestError)
+    assert sorted(text for texts in calls[1:] for text in texts) == ["one", "three", "two"]
+    assert [part.vectors.shape[0] for part in found if isinstance(part, Embeddings)] == [2, 2, 1]
+    assert store.billed_usd("r") == pytest.approx(budget.spent_usd) == pytest.approx(3.0)
+
+
+async def test_a_refusal_is_not_waited_for_when_only_rounding_is_reserved() -> None:
+    budget = Budget(1000.0)
+    worst = [0.1 + number * 1e-5 for number in range(5000)]
+    for usd in worst:
+        await budget.reserve(usd, "m")
+    order = list(range(5000))
+    random.Random(5).shuffle(order)
+    for number in order:
+        await budget.settle(worst[number], 0.0)
+    async with asyncio.timeout(5):
+        with pytest.raises(BudgetError):
+            await budget.reserve(1001.0, "m")
 
 
 WITNESSED = """

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from advisor.commands import Commands, command
 from advisor.goal import Goal
-from advisor.report.files import read_report, write_report
+from advisor.report.files import has_report, read_report, write_report
 from advisor.report.html.evidence import gather
 from advisor.scenario.load import load_scenario
 from advisor.scenario.model import Overrides, Scenario
@@ -91,7 +91,7 @@ def rewrite_report(workspace: Path, run_id: str) -> tuple[dict[str, Any], Path]:
     """Read the report object of a run and write its other forms again; `last` is the newest that can have one."""
     place = Workspace(workspace)
     with _open(workspace) as store:
-        row = store.run(run_id, Last())
+        row = store.run(run_id, Last("run with a report", fits=lambda run: has_report(place, run)))
         report = read_report(place, row)
         evidence = gather(store, row.id, Goal(**report["goal"]), _as_it_was(row, place.run_folder(row.id)))
         return report, write_report(place, report, evidence)

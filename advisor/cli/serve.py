@@ -62,7 +62,7 @@ def _served(what: str, workspace: Path) -> Served:
         remedy = "Name another with --workspace, or a model: local/smollm2-135m"
         raise InputError(Problem(str(workspace), "there is no workspace here.", remedy))
     with Store.open(path) as store:
-        row = store.run(what, Last())
+        row = store.run(what, Last("run with a pick", fits=lambda run: run.pick is not None))
     return FittedCandidate(*read_winner(Workspace(workspace), row.id))
 
 

@@ -31,6 +31,11 @@ def write_report(workspace: Workspace, report: Mapping[str, Any], evidence: Evid
     return folder
 
 
+def has_report(workspace: Workspace, run: RunRow) -> bool:
+    """Whether there is something to read: a run that goes on or failed may have none."""
+    return (workspace.run_folder(run.id) / "report.json").is_file()
+
+
 def read_report(workspace: Workspace, run: RunRow) -> dict[str, Any]:
     """The report object of a finished run. Raises InputError when it was never written."""
     path = workspace.run_folder(run.id) / "report.json"

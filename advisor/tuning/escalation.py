@@ -39,7 +39,7 @@ async def escalate(session: Session, ladder: Ladder, findings: Findings) -> Esca
             found = Escalation("failed", f"{reason} Training failed: {error}", candidate=candidate.id)
         findings.tunings.append(found)
         findings.escalation = leading(findings.tunings, ladder.picked)
-        if ladder.picked is not None:
+        if found.decision == "tuned" and ladder.standing(candidate.id).status == "certified":
             break
     return findings.escalation or Escalation("failed", reason)
 

@@ -57,10 +57,10 @@ async def train(
         findings.failed[candidate.id] = str(error)
         return Escalation("failed", f"{reason} The pilot could not be trained: {error}", candidate=candidate.id)
     spent = learnt.cost if piloted is None else learnt.cost + piloted.cost
+    findings.pilot_costs[candidate.id] = spent
     against, ahead = _against(session, candidate, piloted, instead_of, learnt.cost.usage.cost_usd)
     if against is not None:
         findings.stopped_by_pilot[candidate.id] = against
-        findings.pilot_costs[candidate.id] = spent
         return Escalation("stopped", f"{reason} {against}", pilot=piloted, worth=ahead, candidate=candidate.id)
     ready = await prepare_or_note(session, candidate, findings.failed, learnt.task)
     if ready is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """Names of settings in glibc's malloc.h."""
@@ -29,6 +30,9 @@ def give_back() -> None:
     opened and closed would leave a gigabyte.
     """
     gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
     trim = getattr(_glibc(), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -29,6 +29,7 @@ async def submitted(api: BatchesApi, journal: Journal, entry: Entry, path: str, 
         return journal.change(entry, batch=await _created(api, entry, path, pace))
     except (Missing, Refused) as error:
         journal.forget(entry)
+        await tidied(api, entry.file)
         what = f"{api.place} takes no batches: {error}"
         remedy = "Leave out --batch, or set batches to false for this endpoint."
         raise InputError(Problem("--batch", what, remedy)) from None

@@ -100,7 +100,7 @@ class OpenAIChat:
 
     @property
     def billed(self) -> bool:
-        """False when the user says that it costs nothing, or gives no price for a server on this machine."""
+        """Whether requests spend money that leaves the house; see `spends_money`."""
         return spends_money(self._endpoint, self._prices)
 
     @property
@@ -260,7 +260,7 @@ class OpenAIChat:
         found = sent.form.read(text)
         if found is None and is_cut and _begins_as_json(text):
             raise BilledError(f"the answer was cut off after {usage.output_tokens} tokens, within its JSON", usage)
-        if found is None and sent.form.feature is not None and not _begins_as_json(text):
+        if found is None and text.strip() and sent.form.feature is not None and not _begins_as_json(text):
             # An enforced schema gives nothing but JSON: this endpoint passes over what it does not know. Labels are
             # then asked for in words: as JSON that nobody enforces they are harder to write and no easier to read.
             ignored = {sent.form.feature, "json_schema"} | ({"json_object"} if request.choices else set())
@@ -301,8 +301,8 @@ class OpenAIChat:
 
     def _attempt_bound(self, request: ChatRequest, answers: int = 1) -> Usage:
         form = form_of(request, ())
-        schema = "" if form is None else form.schema + "".join(request.choices)
-        asked = bound(conversation(request, form), self._model, request.tools, schema)
+        asked_for = "" if form is None else (form.schema or form.instruction) + "".join(request.choices)
+        asked = bound(conversation(request, form), self._model, request.tools, asked_for)
         if self._prices is not None:
             asked = self._prices.dearest_input(asked)
         return Usage(1, asked, 0, answers * wire.answer_limit(request, self._endpoint, self._model))

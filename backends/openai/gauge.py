@@ -51,7 +51,7 @@ class OpenAIGauge:
 
     @property
     def billed(self) -> bool:
-        """False when the user says that it costs nothing, or gives no price for a server on this machine."""
+        """Whether requests spend money that leaves the house; see `spends_money`."""
         return spends_money(self._endpoint, self._prices)
 
     @property

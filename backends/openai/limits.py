@@ -26,7 +26,7 @@ class Limiter:
         self._most = most
         self._active = 0
         self._opened = 0
-        """Places there have been so far; one that is given back is taken again at once."""
+        """Places there have been since nothing was under way; one that is given back is taken again at once."""
         self._is_opening = False
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._paused_until = 0.0
@@ -45,6 +45,9 @@ class Limiter:
             yield
         finally:
             self._active -= 1
+            if not self._active:
+                # The next crowd begins as the first did.
+                self._opened = 0
             self._admit()
 
     def succeeded(self) -> None:

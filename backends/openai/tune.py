@@ -64,7 +64,7 @@ class OpenAITuner:
         return Quote(
             job=work.name,
             place=work.endpoint.host,
-            leaves=not work.endpoint.is_loopback,
+            leaves=not work.endpoint.is_our_own,
             train=len(job.train),
             dev=len(job.dev) if files.dev else 0,
             megabytes=(len(files.train) + len(files.dev)) / 1e6,
