@@ -3,6 +3,7 @@
 Prism comes from npm on the first run: `python -m pytest tests/test_backends_openai_prism.py -m network`.
 """
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -10,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ import pytest
 from backends.errors import RequestError
 from backends.openai import job_creation
 from backends.openai.batches_api import BatchesApi
+from backends.openai.capabilities import Search
 from backends.openai.chat import OpenAIChat
 from backends.openai.client import Refused
 from backends.openai.embed import OpenAIEmbedder
 from backends.openai.endpoints import Endpoint
-from backends.openai.failures import BilledError
+from backends.openai.failures import BilledError, Failure
 from backends.openai.job_body import body_of
 from backends.openai.job_state import StateFile
 from backends.openai.job_work import looked_through
@@ -93,15 +95,39 @@ def endpoint(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Endpo
     return Endpoint("prism", url, "PRISM_KEY")
 
 
+@pytest.fixture
+def refusals(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is refused of requests, as they are asked otherwise thereafter."""
+    found: list[str] = []
+    refused = Search.refused
+
+    def noted(self: Search, failure: Failure, sent: Sequence[str]) -> bool:
+        found.append(failure.text)
+        return refused(self, failure, sent)
+
+    monkeypatch.setattr(Search, "refused", noted)
+    return found
+
+
 @pytest.mark.parametrize("limit", ["max_tokens", "max_completion_tokens"])
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_every_chat_request_is_valid(name: str, limit: str, endpoint: Endpoint) -> None:
+async def test_every_chat_request_is_valid(name: str, limit: str, endpoint: Endpoint, refusals: list[str]) -> None:
     chat = OpenAIChat("prism/gpt-4o", endpoint, "gpt-4o")
     chat._memory.learn(frozenset({"max_tokens", "max_completion_tokens"} - {limit}))
     before = chat._memory.refused
     assert (await chat.complete(REQUESTS[name])).text
-    # Nothing was refused; the mock's answer keeps to no form, which is all that may be learnt.
-    assert {feature.partition(" ")[0] for feature in chat._memory.refused - before} <= {"strict", "json_schema"}
+    assert refusals == []
+    # The mock's answer keeps to no form and calls no tool, which is all that may be learnt.
+    learnt = {feature.partition(" ")[0] for feature in chat._memory.refused - before}
+    assert learnt <= {"strict", "json_schema", "json_object", "tools"}
+    await chat.aclose()
+
+
+async def test_a_request_for_several_answers_is_valid(endpoint: Endpoint, refusals: list[str]) -> None:
+    chat = OpenAIChat("prism/gpt-4o", endpoint, "gpt-4o")
+    drawn = [replace(ASK, temperature=0.7, repeat=number) for number in range(3)]
+    assert all(found.text for found in await asyncio.gather(*map(chat.complete, drawn)))
+    assert refusals == []
     await chat.aclose()
 
 
