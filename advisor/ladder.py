@@ -81,11 +81,6 @@ class Ladder:
             self._apply(gate)
 
     @property
-    def alpha_per_arm(self) -> float:
-        """The level of each arm's test."""
-        return self._rules.alpha
-
-    @property
     def looks(self) -> tuple[int, ...]:
         """Sample counts at which an arm is judged; batches end there."""
         return self._rules.quality.looks

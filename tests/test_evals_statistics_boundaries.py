@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import binom
 
 from evals.statistics.boundaries import alternative_of, design, look_schedule
-from evals.statistics.operating import certify_probability, operating
+from evals.statistics.operating import operating
 
 EXAMPLE = {  # look: (give up at or below, certify at or above), from the specification; None where it gives no bound
     20: (14, None),
@@ -58,11 +59,14 @@ def test_certifying_at_the_target_is_never_more_probable_than_alpha(n: int, targ
     plan = design(n, target, 0.03, alpha)
     level = independent_level(plan.looks, plan.certify, target)
     assert level <= alpha + 1e-12
-    assert level == pytest.approx(certify_probability(plan, target), abs=1e-12)
+    never = (-1,) * len(plan.looks)
+    climbing_on = replace(plan, eliminate=never, hopeless=never)
+    assert level == pytest.approx(operating(climbing_on, target).certified, abs=1e-12)
 
 
 def test_the_level_is_used_up_where_there_are_samples_enough() -> None:
-    assert certify_probability(design(2000, 0.85, 0.03, 0.00625), 0.85) > 0.9 * 0.00625
+    plan = design(2000, 0.85, 0.03, 0.00625)
+    assert independent_level(plan.looks, plan.certify, 0.85) > 0.9 * 0.00625
 
 
 @pytest.mark.parametrize("n", [60, 500, 2000, 5000])

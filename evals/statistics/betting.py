@@ -62,27 +62,6 @@ def _log_paths(scores: FloatArray, m: float, weights: FloatArray | None) -> Floa
     return np.cumsum(np.log1p(np.multiply.outer(bets(m), gains)), axis=1)
 
 
-def log_capital_below(scores: FloatArray, m: float, weights: FloatArray | None = None) -> FloatArray:
-    """Log of the mixture capital against H0: mean >= m, after every unit; the mirror image of `log_capital`."""
-    return log_capital(1.0 - scores, 1.0 - m, weights)
-
-
-def log_capital_without_replacement(scores: FloatArray, m: float, n: int) -> FloatArray:
-    """Log capital against H0: the mean of this fixed benchmark of n samples is <= m, drawn without replacement.
-
-    The conditional mean of the next score under the null is (n m - sum so far) / (samples left); bets follow it
-    (Waudby-Smith and Ramdas 2024, section 5). Shape (len(scores),); infinite once the null has become impossible.
-    """
-    before = np.concatenate(([0.0], np.cumsum(scores)[:-1]))
-    conditional = (n * m - before) / (n - np.arange(len(scores)))
-    impossible = np.logical_or.accumulate(conditional < 0.0)
-    mean = np.clip(conditional, 1e-12, None)
-    fractions = np.minimum(bets(m)[None, :], LARGEST_FRACTION / mean[:, None])
-    steps = np.where(impossible[:, None], 0.0, fractions * (scores - mean)[:, None])
-    paths = logsumexp(np.cumsum(np.log1p(steps), axis=0), axis=1) - np.log(BETS)
-    return np.where(impossible, np.inf, paths)
-
-
 def binary_log_capital(successes: float, n: int, m: float) -> float:
     """Final log capital against H0: mean <= m for 0/1 scores, of which only the count matters."""
     grid = bets(m)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Sequence
-from typing import Literal
 
 import numpy as np
 from scipy.stats import DegenerateDataWarning, binomtest, bootstrap
@@ -25,17 +24,8 @@ REPLICATES = 4999
 
 def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     """Wilson's score interval for a proportion (Wilson 1927)."""
-    return _proportion(successes, n, level, "wilson", "Wilson")
-
-
-def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Interval:
-    """The exact interval for a proportion (Clopper and Pearson 1934); never covers less than `level`."""
-    return _proportion(successes, n, level, "exact", "Clopper-Pearson")
-
-
-def _proportion(successes: int, n: int, level: float, method: Literal["wilson", "exact"], name: str) -> Interval:
-    result = binomtest(successes, n).proportion_ci(confidence_level=level, method=method)
-    return Interval(successes / n, float(result.low), float(result.high), f"{name}, {100 * level:g} %")
+    result = binomtest(successes, n).proportion_ci(confidence_level=level, method="wilson")
+    return Interval(successes / n, float(result.low), float(result.high), f"Wilson, {100 * level:g} %")
 
 
 def bca(scores: FloatArray, level: float = 0.95, *, seed: int) -> Interval:

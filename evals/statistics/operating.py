@@ -36,14 +36,3 @@ def operating(design: Design, p: float) -> Operating:
         samples += look * (up.total() + down.total() + given_up.total())
     left = paths.total()
     return Operating(certified, eliminated, hopeless, left, samples + design.n * left)
-
-
-def certify_probability(design: Design, p: float) -> float:
-    """P(certify) when the test never gives up; at p = target it is the exact level of the design."""
-    certified = 0.0
-    paths, seen = START, 0
-    for look, top in zip(design.looks, design.certify, strict=True):
-        paths, up = paths.advance(look - seen, p).split(top)
-        seen = look
-        certified += up.total()
-    return certified

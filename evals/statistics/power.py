@@ -17,11 +17,6 @@ LARGEST_DESIGNED = 5_000
 """Above this, boundaries are not designed to count samples; the sequential test needs a fifth more than the fixed."""
 
 
-def fixed_power(n: int, target: float, mean: float, alpha: float) -> float:
-    """Power of the exact one-sided binomial test of n samples against `target` when the true mean is `mean`."""
-    return float(binomial_sf(binomial_isf(alpha, n, target), n, mean))
-
-
 @lru_cache(maxsize=4096)
 def fixed_samples(target: float, difference: float, alpha: float, power: float) -> int | None:
     """Samples from which on the exact binomial test has this power at target + difference; None above a million.
@@ -75,12 +70,3 @@ def required_samples(target: float, margin: float, alpha: float, power: float = 
         fixed = fixed_samples(target, margin, alpha, power)
         n = None if fixed is None else max(n, ceil(1.2 * fixed))
     return n
-
-
-def labels_needed(mean: float, target: float, alpha: float, have: int, power: float = 0.8) -> int | None:
-    """Labels to add to the `have` there are so that a candidate with this mean is certified with this power.
-
-    None when the mean is not above the target, where no number of labels certifies it, or above a million.
-    """
-    needed = required_samples(target, round(mean - target, 3), alpha, power) if mean > target else None
-    return None if needed is None else max(0, needed - have)
