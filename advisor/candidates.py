@@ -58,6 +58,8 @@ class Lineup:
 
 
 NOT_NAMED = "not among the scenario's techniques"
+NOT_ASKED_FOR = "not asked for in this run: --techniques names others"
+NOT_NEEDED_TO_TUNE = "not needed: `tune` compares the model before its training with the one after"
 _ALSO: Mapping[str, tuple[dict[str, Any], ...]] = {"function_calling": ({"k": 4},)}
 """Settings that `auto` tries beside the default ones, as candidates of their own: tools with worked calls."""
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from advisor.scenario.paths import FILE_NAME
 
 DEFAULT_WORKSPACE = Path(".advisor")
+_BEGINS = ": advisor "
+"""Where the command of a sentence begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,27 @@ class Commands:
     def of_run(self, name: str) -> str:
         """`advisor NAME RUN`."""
         return command(name, self.run_id, workspace=self.workspace)
+
+
+def renewed(sentence: str, commands: Commands) -> str:
+    """A sentence that ends with a command made elsewhere, its command good in the current folder; others as they are.
+
+    The scenario, or the run, and the workspace become those of `commands`; the other options stay.
+    """
+    said, _, rest = sentence.partition(_BEGINS)
+    try:
+        words = shlex.split(rest)
+    except ValueError:
+        return sentence
+    # Texts of samples are quoted in sentences too: what is not written as commands are is none.
+    if len(words) < 2 or shlex.join(words) != rest:
+        return sentence
+    name, what, *options = words
+    if options[-2:-1] == ["--workspace"]:
+        options = options[:-2]
+    if what != commands.run_id:
+        what = as_argument(commands.scenario)
+    return f"{said}: {command(name, what, *options, workspace=commands.workspace)}"
 
 
 def command(name: str, *arguments: str, workspace: Path) -> str:

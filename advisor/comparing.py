@@ -21,6 +21,7 @@ from advisor.standing import ArmStatus, Standing, Verdict
 from advisor.tuning.pilot import Pilot
 from advisor.tuning.training import aftermath, train
 from backends.errors import BudgetError, InputError
+from backends.wording import counted
 from evals.statistics import multiple
 from evals.statistics.dominance import Profile, dominators
 from evals.statistics.fixed import FixedTest, fixed_test
@@ -30,7 +31,6 @@ from evals.trial import Trial
 _BETA = 0.05
 _ASKED_FOR = "Fine-tuning was asked for."
 _WORDS: Mapping[ArmStatus, str] = {
-    "certified": "its score is proved to reach the target.",
     "eliminated": "its score is proved to stay below target plus margin.",
     "unresolved": "these samples do not tell it from the target.",
     "failed": "more of its trials failed than the goal allows.",
@@ -175,7 +175,7 @@ def _judged(session: Session, repeats: Sequence[Sequence[Trial]], family: int) -
         groups=[sample.group for sample in session.order],
     )
     measured = serving(_flat(repeats))
-    status, reason = _status(goal, measured, test)
+    status, reason = _status(goal, measured, test, len(scores))
     return Standing(
         arm=repeats[0][0].candidate,
         status=status,
@@ -190,7 +190,7 @@ def _judged(session: Session, repeats: Sequence[Sequence[Trial]], family: int) -
     )
 
 
-def _status(goal: Goal, measured: Serving, test: FixedTest) -> tuple[ArmStatus, str]:
+def _status(goal: Goal, measured: Serving, test: FixedTest, n: int) -> tuple[ArmStatus, str]:
     """Quality first, then the limits, taken as measured."""
     if measured.errors > goal.max_error_rate * measured.n:
         return "failed", _WORDS["failed"]
@@ -201,6 +201,9 @@ def _status(goal: Goal, measured: Serving, test: FixedTest) -> tuple[ArmStatus, 
     ):
         if limit is not None and status == "certified" and (figure is None or figure > limit):
             return "eliminated", f"its score suffices, but its {name} are {_shown(figure)}, above {limit:g}."
+    if status == "certified":
+        proved = f"proved on {counted(n, 'sample')} (target {goal.target:g})"
+        return status, f"scores at least {test.at_least:.3f}, {proved}."
     return status, _WORDS[status]
 
 

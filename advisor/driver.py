@@ -11,6 +11,7 @@ from advisor.events import Stands
 from advisor.ladder import Arm, Batch, Ladder, Observation
 from advisor.measure import serving
 from advisor.session import Prepared, Session
+from advisor.techniques import registry
 from backends.errors import BudgetError, RequestError
 from evals.runner import first_problem
 from evals.task import Task
@@ -30,16 +31,18 @@ def arm(prepared: Prepared) -> Arm:
 
 
 def by_cost(prepared: Sequence[Prepared]) -> list[Prepared]:
-    """Cheapest production first; an unknown price comes last; ties go by tokens, then by id.
+    """Cheapest production first; an unknown price comes last; ties go by tokens, then by the simpler technique.
 
     Three significant digits: measured rates differ in the last ones, and a seed must climb the same way twice.
     """
+    simplest = registry.names()
 
-    def key(one: Prepared) -> tuple[float, float, str]:
+    def key(one: Prepared) -> tuple[float, float, int, str]:
         measured = serving(one.dev)
         dollars = measured.usd_per_1k_requests
         tokens = (measured.input_tokens or 0.0) + (measured.output_tokens or 0.0)
-        return (float("inf") if dollars is None else float(f"{dollars:.3g}"), tokens, one.candidate.id)
+        rounded = float("inf") if dollars is None else float(f"{dollars:.3g}")
+        return (rounded, tokens, simplest.index(one.candidate.technique.name), one.candidate.id)
 
     return sorted(prepared, key=key)
 

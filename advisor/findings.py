@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from advisor.candidates import Candidate, Lineup
+from advisor.candidates import NOT_ASKED_FOR, NOT_NAMED, NOT_NEEDED_TO_TUNE, Candidate, LeftOut, Lineup
 from advisor.diagnosis.causes import Diagnosis
 from advisor.fitting import FitCost
 from advisor.judging import JudgeCheck
@@ -105,7 +105,7 @@ def outcome(
             _row(by_id[one], session, findings, [trial for trial in trials if trial.candidate == one]) for one in order
         ),
         chosen=findings.lineup.chosen,
-        left_out=findings.lineup.left_out,
+        left_out=_left_out(session, findings),
         comparisons=tuple(comparisons),
         dominated_by=dominated_by or {},
         may_be_best=tuple(may_be_best),
@@ -120,6 +120,12 @@ def outcome(
         stopped=findings.stopped,
         notes=session.notes,
     )
+
+
+def _left_out(session: Session, findings: Findings) -> tuple[LeftOut, ...]:
+    """Why techniques were not tried; those that nobody named, by who chose the others."""
+    reason = NOT_NEEDED_TO_TUNE if session.kind == "tune" else NOT_ASKED_FOR if session.narrowed else NOT_NAMED
+    return tuple(replace(one, reason=reason) if one.reason == NOT_NAMED else one for one in findings.lineup.left_out)
 
 
 def _candidates(lineup: Lineup) -> tuple[Candidate, ...]:
@@ -144,6 +150,7 @@ def _row(candidate: Candidate, session: Session, findings: Findings, trials: Seq
         errors=_unanswered(tested),
         error_texts=_error_texts(tested),
         interval=standing.interval if standing is not None and test.score is not None else None,
+        at_least=None if standing is None else standing.at_least,
         fresh=_fresh(tested, session),
         pass_hat=_pass_hat(tested, session),
         test=test,
@@ -199,18 +206,19 @@ def _status(candidate: Candidate, findings: Findings) -> tuple[CandidateStatus, 
         return "failed", findings.failed[candidate.id], None
     if candidate.id in findings.stopped_by_pilot:
         return "skipped", findings.stopped_by_pilot[candidate.id], None
+    why = findings.stopped or "the budget ended."
     if candidate.id not in findings.prepared or findings.judge is None:
         if findings.stopped is not None:
-            return "skipped", "the budget ended before it was tested.", None
+            return "skipped", f"it was not tested: {why}", None
         if candidate.technique.tunes and findings.escalation is None:
             return "skipped", "compare trains a model only when fine_tune is among the techniques named.", None
         return "not_needed", "the climb ended before it was reached.", None
     try:
         standing = findings.judge.standing(candidate.id)
     except KeyError:
-        return "skipped", "the budget ended before it was tested on all samples.", None
+        return "skipped", f"it was not tested on all samples: {why}", None
     if standing.status in {"waiting", "running"}:
-        return ("unresolved" if standing.n else "skipped"), "the budget ended before it was decided.", standing
+        return ("unresolved" if standing.n else "skipped"), f"it was not decided: {why}", standing
     return standing.status, standing.reason, standing  # type: ignore[return-value]
 
 

@@ -45,6 +45,8 @@ class Row:
     """The commonest errors of test trials, with counts."""
     interval: Interval | None
     """Of the test score; None when no test sample was run."""
+    at_least: float | None
+    """What a certificate proves: a one-sided lower bound of the score; None unless certified."""
     fresh: Interval | None
     """Score of a pick on test samples that had no part in picking it: free of selection, for reporting only."""
     pass_hat: Mapping[int, float] | None

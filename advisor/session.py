@@ -79,6 +79,8 @@ class Session:
         self.observe = observe
         self.seed = scenario.seed
         self.kind = run.kind
+        self.narrowed = run.options.get("techniques") is not None
+        """Whether the run was asked to look at certain techniques only."""
         self.race = bool(run.options.get("race"))
         """Whether all candidates are tested side by side: fewer rounds, more spent."""
         self.repeats = int(run.options.get("repeats") or 1)

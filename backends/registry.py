@@ -52,6 +52,8 @@ class _Backend:
     """A function of a job that raises InputError for data that must not be sent; None where nothing is."""
     lifecycle: str | None = None
     """A function of a model's name that says when it stops; None where models stay as long as their files do."""
+    chat_problem: str | None = None
+    """A function of a model's name that says why it cannot answer; None where `problem` says all that is known."""
     has_batches: bool = False
     """Whether its chat models can have their requests sent in batches."""
 
@@ -67,6 +69,7 @@ _BACKENDS = {
         start="backends.local.start:problem",
         basis="backends.local.device:price_basis",
         gauge="backends.local.gauge:LocalGauge",
+        chat_problem="backends.local.catalog:chat_problem",
     ),
     "openai": _Backend(
         problem="backends.openai.endpoints:problem",
@@ -117,13 +120,23 @@ def problem(name: str) -> Problem | None:
     return cast("Problem | None", _load(backend.problem)(name))
 
 
+def chat_problem(name: str) -> Problem | None:
+    """What keeps this model from answering, or None: as `problem`, and embedders are refused."""
+    found = problem(name)
+    if found is not None:
+        return found
+    asked = _backend(name).chat_problem
+    return None if asked is None else cast("Problem | None", _load(asked)(name))
+
+
 def tuning_problem(backend: str, base: str, recipe: Mapping[str, Any]) -> Problem | None:
     """What keeps `base` from being tuned by this backend with this recipe, or None. Answers in milliseconds."""
     known = _BACKENDS.get(backend)
     if known is None or known.recipe is None:
         return Problem(backend, f"there is no tuner {backend!r}.", f"Tuners are {_tuners()}.")
     if owner(base) != backend:
-        return Problem(base, f"the backend {backend!r} cannot tune it.", f"Set base to a model of {backend}/...")
+        remedy = f"Set base to a model of {backend}/... or set fine_tune.when to never."
+        return Problem(base, f"the backend {backend!r} cannot tune it.", remedy)
     found = problem(base)
     if found is None:
         try:

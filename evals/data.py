@@ -22,6 +22,9 @@ PROBLEMS_PER_FILE = 20
 
 ROLES = ("id", "input", "target", "group")
 
+_ALIKE = 0.7
+"""How alike a field must be to be taken for a slip of the pen; 'text' and 'target' reach 0.6."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -133,14 +136,14 @@ def _missing_columns(table: Table, columns: Columns, needed: Sequence[str]) -> l
     found = {name: None for row in table.rows for name in row.fields}
     wanted = [role for role in ROLES if role in needed or (role in columns.named and "target" in needed)]
     return [
-        _missing_column(table.where, role, columns.of(role), list(found))
-        for role in wanted
-        if columns.of(role) not in found
+        _missing_column(table.where, role, columns, list(found)) for role in wanted if columns.of(role) not in found
     ]
 
 
-def _missing_column(where: str, role: str, column: str, found: Sequence[str]) -> Problem:
-    near = difflib.get_close_matches(column, found, n=1, cutoff=0.6)
+def _missing_column(where: str, role: str, columns: Columns, found: Sequence[str]) -> Problem:
+    column = columns.of(role)
+    taken = {columns.of(other) for other in ROLES if other != role}
+    near = difflib.get_close_matches(column, [name for name in found if name not in taken], n=1, cutoff=_ALIKE)
     name = near[0] if near else "NAME"
     return Problem(
         where,

@@ -231,3 +231,33 @@ def test_what_has_no_price_has_no_bill(reports: dict[str, dict[str, Any]]) -> No
     report = reports["unpriced"]
     assert set(report["economics"]["monthly_usd"].values()) == {None}
     assert any(risk["kind"] == "unknown_price" for risk in report["risks"])
+
+
+def test_what_was_left_out_by_an_option_is_not_laid_to_the_scenario(
+    reports: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    narrowed = {one["technique"]: one["reason"] for one in reports["pick"]["left_out"]}
+    assert "zero_shot" not in narrowed
+    assert narrowed["knn_few_shot"] == "not asked for in this run: --techniques names others"
+    path = toys.scenario(
+        tmp_path / "s", retiring(tmp_path / "s", 0.95), techniques=["zero_shot"], fine_tune={"when": "never"}
+    )
+    said = {one["technique"]: one["reason"] for one in engine.run(path, tmp_path / "w").report["left_out"]}
+    assert said["knn_few_shot"] == "not among the scenario's techniques"
+
+
+def test_what_an_example_of_a_failure_shows_is_explained(reports: dict[str, dict[str, Any]]) -> None:
+    (row, *_) = reports["none"]["candidates"]
+    example = {"sample_id": "t1", "input": "a", "target": "billing", "answer": "technical", "gave": "technical"}
+    seen = {
+        "skill": "right is “billing”; asked another way, it answered “technical”",
+        "errors": "right is “billing”; the error is “technical”",
+        "format": "right is “billing”; read without its form, it says “technical”",
+    }
+    for cause, told in seen.items():
+        found = {"cause": cause, "share": 1.0, "low": 0.5, "high": 1.0, "points_to": [], "evidence": "e"}
+        one = row | {"diagnosis": [found | {"examples": [example, example | {"gave": ""}]}]}
+        lines = markdown(reports["none"] | {"candidates": [one]}).splitlines()
+        first, second = (line for line in lines if "t1: “a” answered “technical”" in line)
+        assert first.endswith(told)
+        assert second.endswith("right is “billing”")

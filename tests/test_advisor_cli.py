@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from advisor.cli import main
+from backends.errors import BackendUnavailable
 from tests import toys
 
 
@@ -147,6 +149,23 @@ def test_check_says_what_would_run_and_leaves_nothing_behind(
     assert "120 test samples" in said
     assert "zero_shot@scripted/" in said
     assert not (tmp_path / ".advisor").exists()
+
+
+def test_a_backend_that_fails_for_good_leaves_the_command_that_goes_on(
+    good: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise BackendUnavailable("the limit of today is reached. Go on later with --resume.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("backends.scripted.ScriptedChat.complete", fails)
+        assert advisor("compare", good, "--quiet", "--workspace", tmp_path / "w") == 4
+    first, second = capfd.readouterr().err.splitlines()
+    assert first == "the limit of today is reached. Go on later with --resume."
+    assert second.startswith("Go on with: advisor compare ")
+    words = shlex.split(second.removeprefix("Go on with: advisor "))
+    assert "--resume" in words
+    assert advisor(*words, "--quiet") == 0
 
 
 def test_last_is_the_run_that_a_command_can_use(good: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

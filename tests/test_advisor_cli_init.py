@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from advisor.candidates import lineup
+from advisor.cli.check import show_check
 from advisor.cli.init import show_init
+from advisor.scenario.load import load_scenario
+from advisor.scenario.model import Overrides
 from advisor.starting.columns import Wishes
 from backends.errors import InputError
 from tests.test_advisor_starting_sources import labelled, promptfoo, table
@@ -67,3 +71,45 @@ def test_a_scenario_that_does_not_load_is_told(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(InputError, match="nowhere-to-be-found"):
         shown(source, tmp_path / "made")
     assert (tmp_path / "made" / "scenario.yaml").is_file(), "what was made stays, to be corrected"
+
+
+def checked(folder: Path, *models: str) -> str:
+    out = io.StringIO()
+    show_check(Console(file=out, width=200), folder, Overrides(models=models or None), quiet=False)
+    return out.getvalue()
+
+
+def test_what_was_made_is_in_order_with_local_and_with_hosted_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    shown(table(tmp_path / "a.csv", ["text", "label"], labelled(600)), tmp_path / "made")
+    own = checked(tmp_path / "made")
+    assert "is in order." in own
+    assert "if needed: fine_tune@local/" in own
+    hosted = checked(tmp_path / "made", "openai/gpt-4.1-mini")
+    assert "is in order." in hosted
+    assert "if needed" not in hosted
+    assert "out: fine_tune, because fine_tune.backend is local, which can train none of the models" in hosted
+
+
+def test_a_tuning_that_is_asked_for_and_cannot_be_says_both_ways_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    shown(table(tmp_path / "a.csv", ["text", "label"], labelled(60)), tmp_path / "made")
+    path = tmp_path / "made" / "scenario.yaml"
+    path.write_text(path.read_text("utf-8") + "fine_tune: {when: always}\n", "utf-8")
+    scenario = load_scenario(path, Overrides(models=("openai/gpt-4.1-mini",)))
+    with pytest.raises(InputError, match=r"Set base to a model of local/\.\.\. or set fine_tune\.when to never\."):
+        lineup(scenario)
+
+
+def test_instructions_that_nobody_has_written_yet_are_noted(tmp_path: Path) -> None:
+    shown(table(tmp_path / "a.csv", ["text", "label"], labelled(60)), tmp_path / "made")
+    assert "note: instructions are still the TODO that init wrote" in checked(tmp_path / "made")
+    path = tmp_path / "made" / "scenario.yaml"
+    path.write_text(path.read_text("utf-8").replace("TODO: say what is to be done.", "Sort the message."), "utf-8")
+    told = checked(tmp_path / "made")
+    assert "is in order." in told
+    assert "TODO" not in told

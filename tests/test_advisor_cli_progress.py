@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import pytest
 from rich.console import Console
 
 from advisor.cli.live_table import LiveTable
 from advisor.cli.progress import PlainLines
-from advisor.events import Escalating, Evaluated, Fitting, Planned, Stands, Tuning
+from advisor.events import Escalating, Evaluated, Fitting, Piloting, Planned, Stands, Tuning
 from advisor.standing import Standing
 from backends.types import TuneProgress, Usage
 from evals.statistics.types import Interval
@@ -95,3 +98,37 @@ def test_every_line_of_a_log_stands_by_itself() -> None:
     assert text[0] == "run r1 resumed: 1 candidate, at most 300 test samples each"
     assert text[2] == f"{NAME}: certified n=20 score 0.500 (0.200 to 0.800)"
     assert len(text) == 3 + 11
+
+
+def test_every_training_prints_its_steps_also_the_one_after_the_pilots() -> None:
+    console = Console(width=80, record=True, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115
+    lines = PlainLines(console)
+
+    def train(steps: int) -> None:
+        for phase in ("uploading", ""):
+            for step in range(1, steps + 1):
+                lines.observe(Tuning(TUNED, TuneProgress(step, steps, None, None, phase)))
+
+    with console.file:
+        for fraction, steps in ((0.25, 20), (0.5, 40)):
+            lines.observe(Piloting(TUNED, fraction))
+            train(steps)
+        for _ in range(2):  # the full training, and that of a second candidate
+            lines.observe(Fitting(TUNED, 50))
+            train(80)
+        text = console.export_text().splitlines()
+    assert sum("of 20" in line for line in text) == sum("of 40" in line for line in text) == 11
+    assert sum("of 80" in line for line in text) == 2 * 11
+    assert sum(line.endswith("uploading") for line in text) == 4
+
+
+def test_the_table_tells_the_time_left_of_a_training_that_does_not_tell_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [time.monotonic()]
+    monkeypatch.setattr("advisor.cli.live_table.time.monotonic", lambda: clock[0])
+    table = LiveTable()
+    table.observe(Planned("r1", (NAME,), 300, False))
+    table.observe(Fitting(TUNED, 50))
+    for step in range(5):
+        table.observe(Tuning(TUNED, TuneProgress(step, 10, None, None)))
+        clock[0] += 10.0
+    assert re.search(r"4/10 1 min \d\d s left", " ".join(shown(table).split())), "50 s for 4 steps, 75 s for the rest"

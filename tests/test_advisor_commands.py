@@ -13,7 +13,8 @@ import pytest
 
 from advisor import engine
 from advisor.cli.app import app
-from advisor.commands import DEFAULT_WORKSPACE, Commands, as_argument
+from advisor.cli.history import rewrite_report
+from advisor.commands import DEFAULT_WORKSPACE, Commands, as_argument, renewed
 from advisor.scenario.load import find_scenario
 from advisor.scenario.model import Overrides
 from tests import toys
@@ -105,3 +106,30 @@ def test_another_command_than_that_of_the_run_is_told_the_right_one(
     run = engine.run("s", "w", Overrides(diagnose=False)).report["run_id"]
     assert advisor("compare", "s", "--resume", run, "--workspace", "w") == 2
     assert f"Go on with: advisor run s --resume {run} --workspace w\n" in capfd.readouterr().err
+
+
+def test_a_report_that_is_shown_elsewhere_names_commands_that_work_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    there.mkdir()
+    toys.scenario(here / "my tickets", toys.script(tmp_path, "m", toys.rules(0.95)), fine_tune={"when": "never"})
+    monkeypatch.chdir(here)
+    report = engine.run("my tickets", DEFAULT_WORKSPACE, Overrides(techniques=("zero_shot",))).report
+    steps, run = list(report["next_steps"]), report["run_id"]
+    assert f"advisor serve {run}" in steps[1]
+    assert rewrite_report(DEFAULT_WORKSPACE, run)[0]["next_steps"] == steps, "here they are good as they are"
+    monkeypatch.chdir(there)
+    given = Path("../here/.advisor")
+    moved = rewrite_report(given, run)[0]["next_steps"]
+    assert len(moved) == len(steps)
+    assert f": advisor compare '{here / 'my tickets'}' --workspace {given}" in moved[0]
+    assert moved[1].endswith(f": advisor serve {run} --workspace {given}")
+    assert f"--against {run} --workspace {given}" in moved[-1]
+    monkeypatch.chdir(here)
+    assert rewrite_report(DEFAULT_WORKSPACE, run)[0]["next_steps"] == steps, "and back again"
+
+
+@pytest.mark.parametrize("said", ["Label 5 more.", "It said: advisor isn't here", "Add such as: advisor a  b"])
+def test_a_sentence_without_a_command_stays_as_it_is(said: str) -> None:
+    assert renewed(said, Commands(Path("s"), "r", Path("w"))) == said

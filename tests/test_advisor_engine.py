@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Mapping
@@ -206,7 +207,12 @@ def test_a_price_nobody_knows_is_refused_under_a_dollar_budget_and_never_counted
     (tmp_path / "s").mkdir()
     model = toys.script(tmp_path / "s", "model", toys.rules(0.9), billed=True, usd_per_1m_input=None)
     path = toys.scenario(tmp_path / "s", model, budget={"usd": 1.0}, techniques=["zero_shot"])
-    assert engine.run(path, tmp_path / "w1").exit_code == 3
+    refused = engine.run(path, tmp_path / "w1")
+    assert refused.exit_code == 3
+    (row,) = [one for one in refused.report["candidates"] if one["technique"] == "zero_shot"]
+    assert row["status"] == "skipped"
+    assert f"the price of {model} is not known" in row["reason"]
+    assert "Give a price or drop budget.usd" in row["reason"]
     free = toys.scenario(tmp_path / "s", model, techniques=["zero_shot"])
     report = engine.run(free, tmp_path / "w2").report
     assert report["candidates"][0]["usd_per_1k_requests"] is None
@@ -254,12 +260,31 @@ def test_compare_runs_everything_and_names_no_second_winner(tmp_path: Path) -> N
     assert [candidate["n"] for candidate in tested] == [120, 120, 120]
     assert statuses(report)["zero_shot"] == "eliminated"
     assert len(report["comparisons"]) == 3
+    picked = next(one for one in tested if one["id"] == report["pick"])
+    (proved,) = re.findall(r"scores at least (0\.\d{3}), proved on 120 samples \(target 0\.7\)", picked["reason"])
+    assert 0.7 <= float(proved) < picked["mean_score"]
+    assert f"(proved: at least {proved}; n=120" in report["because"][0]
     pair = next(p for p in report["comparisons"] if {p["a"][:4], p["b"][:4]} == {"zero", "few_"})
     assert abs(pair["difference"]) > 0.8
     assert pair["p_holm"] < 1e-6
     assert pair["n"] == 120
     assert report["pick"] in report["pareto"]
     assert set(report["may_be_best"]) == {c["id"] for c in tested if c["technique"] != "zero_shot"}
+
+
+def test_of_two_that_cost_the_same_the_simpler_technique_is_picked_and_the_other_is_named(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    model = toys.script(tmp_path / "s", "model", toys.rules(1.0))
+    plain = {"name": "zero_shot", "instruction": "plain"}
+    techniques = [{"name": "optimized_prompt"}, plain, {"name": "few_shot", "k": 4}]
+    path = toys.scenario(tmp_path / "s", model, techniques=techniques, fine_tune={"when": "never"})
+    report = engine.compare(path, tmp_path / "w", Overrides(diagnose=False)).report
+    first, second, third = (one for one in report["candidates"] if one["n"])
+    assert first["usd_per_1k_requests"] == second["usd_per_1k_requests"] < third["usd_per_1k_requests"]
+    assert report["pick"] == first["id"] == f"zero_shot(instruction=plain)@{model}"
+    same = f"{second['id']} meets the target too, at the same $0.011 per 1,000 requests, and would do as well."
+    assert same in report["would_change"]
+    assert not any("the cheaper one" in sentence for sentence in report["would_change"])
 
 
 def test_samples_of_one_group_stay_together_in_the_shared_order() -> None:
@@ -400,4 +425,6 @@ def test_compare_under_a_budget_keeps_what_was_finished(tmp_path: Path) -> None:
     assert finished.report["stopped"].startswith("the next call to")
     assert "advisor compare" in finished.report["next_steps"][0]
     assert statuses(finished.report)["zero_shot"] == "certified"
-    assert "skipped" in statuses(finished.report).values()
+    (skipped,) = [one for one in finished.report["candidates"] if one["technique"] == "few_shot"]
+    assert skipped["status"] == "skipped"
+    assert "would exceed the budget of $2.5" in skipped["reason"]

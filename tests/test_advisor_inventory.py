@@ -148,6 +148,24 @@ def test_tuned_models_of_the_workspace_are_listed(tmp_path: Path) -> None:
     assert found.remote == ()
 
 
+def test_names_are_told_in_one_piece(tmp_path: Path) -> None:
+    folder = tmp_path / "w" / "adapters" / "0123"
+    folder.mkdir(parents=True)
+    name = "local/a-model-with-a-name-of-its-own-that-is-long+lora-12345678"
+    (folder / "tuned.json").write_text(json.dumps({"name": name}), encoding="utf-8")
+    output = io.StringIO()
+    show_models(Console(file=output, width=80), "+lora-", None, tmp_path / "w")
+    (line,) = (line for line in output.getvalue().splitlines() if "a-model" in line)
+    assert line.split() == [name, "tuned", "-", "-", "0", "MB", "-"]
+
+
+def test_what_keeps_a_local_model_from_use_is_told_below_the_table(tmp_path: Path) -> None:
+    (tmp_path / "hub" / "models--org--broken").mkdir(parents=True)
+    output = io.StringIO()
+    show_models(Console(file=output, width=80), "broken", None, tmp_path / "w")
+    assert "local/org/broken is not on this machine." in output.getvalue()
+
+
 @pytest.mark.parametrize("pattern", [None, "mini", "openai/ft:gpt-4.1-mini-2025-04-14:acme:with-a-long-name:x"])
 def test_the_tables_fit_80_columns_and_the_json_says_the_same(tmp_path: Path, pattern: str | None) -> None:
     output = io.StringIO()

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pytest
+
+from advisor.economics.assumptions import assumptions
+from advisor.economics.bills import Machine
+from advisor.economics.money import Money
+from advisor.outcome import Outcome
 from advisor.report import money
+from advisor.scenario.load import load_scenario
+from backends import registry
+from tests import toys
 
 
 def report(**changes: Any) -> dict[str, Any]:
@@ -59,3 +72,16 @@ def test_assumptions_show_value_unit_source_and_key() -> None:
 def test_reports_from_before_have_neither_table() -> None:
     old = {"economics": {"requests_per_month": 10.0, "monthly_usd": {"a": 1.0}}}
     assert money.bill_rows(old) == money.assumption_rows(old) == []
+
+
+@pytest.mark.parametrize("given", [0.08, None])
+def test_the_price_of_the_machine_is_told_once(given: float | None, tmp_path: Path) -> None:
+    path = toys.scenario(tmp_path / "s", toys.script(tmp_path, "m", toys.rules(0.9)))
+    basis = registry.price_basis("local/smollm2-135m", registry.Settings(given))
+    plain = Machine(0.08), {}, None, None, {}, {}, {"local/smollm2-135m": basis}
+    empty = cast(Outcome, SimpleNamespace(rows=()))
+    made = assumptions(load_scenario(path), empty, Money(date(2026, 11, 23), *plain))
+    rows = {row[0]: row[1] for row in money.assumption_rows(report(assumptions=[asdict(one) for one in made]))}
+    assert rows["the machine"].startswith("$0.08 an hour; ")
+    assert rows["the machine"].count("an hour") == 1
+    assert rows["the machine"].endswith("the scenario") == (given is not None)

@@ -190,6 +190,8 @@ def test_tune_trains_every_fine_tune_of_the_scenario(tmp_path: Path) -> None:
     report = engine.tune(path, tmp_path / "w", Overrides(diagnose=False)).report
     assert set(by_share(report)) == {1, 0.02}
     assert [row["technique"] for row in report["candidates"]].count("few_shot") == 0
+    (reason,) = [one["reason"] for one in report["left_out"] if one["technique"] == "few_shot"]
+    assert reason == "not needed: `tune` compares the model before its training with the one after"
 
 
 def test_a_run_that_tries_two_fine_tunes_reports_both(tmp_path: Path) -> None:

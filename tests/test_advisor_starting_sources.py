@@ -360,9 +360,19 @@ def test_a_name_that_no_scenario_can_have_is_refused(tmp_path: Path) -> None:
     assert "--name" in refused(table(tmp_path / "a.csv", ["text", "label"], labelled(30)), name="no spaces")
 
 
-def test_names_of_files_become_names_of_scenarios(tmp_path: Path) -> None:
+def test_names_of_files_become_names_of_scenarios(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = table(tmp_path / "Our Q3 tickets (final).csv", ["text", "label"], labelled(30))
-    assert checked(init(source, tmp_path / "made")).name == "Our_Q3_tickets_final"
+    monkeypatch.chdir(tmp_path)
+    made = init(source)
+    assert made.folder == Path("Our_Q3_tickets_final")
+    assert checked(made).name == "Our_Q3_tickets_final"
+
+
+def test_the_folder_that_is_asked_for_names_the_scenario_unless_a_name_is_given(tmp_path: Path) -> None:
+    source = table(tmp_path / "training.csv", ["text", "label"], labelled(30))
+    assert checked(init(source, tmp_path / "of mine")).name == "of_mine"
+    assert checked(init(source, tmp_path / "v1.5")).name == "v1.5"
+    assert checked(init(source, tmp_path / "other", name="routing")).name == "routing"
 
 
 # -- what is written --------------------------------------------------------------------------------------------------

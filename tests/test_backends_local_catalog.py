@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from backends import registry
 from backends.errors import InputError
 from backends.local import catalog, identity
 from backends.local.catalog import Place, locate, problem
@@ -74,6 +75,21 @@ def test_a_hub_id_is_looked_up_in_the_hub_cache_only(tmp_path, monkeypatch):
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("abc", encoding="utf-8")
     assert locate("local/org/model") == Place(snapshot)
+
+
+def test_an_embedder_is_refused_where_a_model_has_to_answer(tmp_path):
+    folder = model_folder(tmp_path / "m")
+    assert registry.chat_problem(f"local/{folder}") is None
+    (folder / "modules.json").write_text("[]", encoding="utf-8")
+    assert registry.problem(f"local/{folder}") is None
+    assert "is an embedder" in str(registry.chat_problem(f"local/{folder}"))
+    assert "local/smollm2-135m" in str(registry.chat_problem(f"local/{folder}"))
+
+
+def test_names_that_are_offered_say_what_they_are_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    for name in ("local/what is this", "local/org/model"):
+        assert "local/smollm2-135m to answer, local/all-minilm-l6-v2 to embed" in message(name)
 
 
 def test_other_names_are_refused():

@@ -214,6 +214,12 @@ def test_a_column_that_no_row_has_is_told_once_with_the_nearest_name() -> None:
     assert "columns: {target: targt}" in problems[1].remedy
 
 
+@pytest.mark.parametrize(("named", "field"), [({}, "text"), ({}, "input"), ({"input": "targets"}, "targets")])
+def test_a_field_that_is_another_ones_is_not_offered(named: dict[str, str], field: str) -> None:
+    _, problems = to_samples(table({field: "a", "other": "b"}), Columns(named), "test")
+    assert "columns: {target: NAME}" in problems[-1].remedy
+
+
 def test_an_id_column_that_was_named_must_be_there() -> None:
     _, (problem,) = to_samples(table({"input": "a", "target": "b"}), Columns({"id": "key"}), "test")
     assert "no row has a field 'key' for the id" in problem.what

@@ -74,15 +74,17 @@ def _more_samples(outcome: Outcome, picked: Row | None) -> Iterator[str]:
 
 def _price(outcome: Outcome, picked: Row | None) -> Iterator[str]:
     """The next certified candidate, and from which price of the pick on it would be the cheaper one."""
-    if picked is None or picked.measured.usd_per_1k_requests is None:
+    if picked is None or (own := picked.measured.usd_per_1k_requests) is None:
         return
     others = [
         (usd, row)
         for row in outcome.rows
         if row.status == "certified" and row is not picked and (usd := row.measured.usd_per_1k_requests) is not None
     ]
-    dearer = [(usd, row) for usd, row in others if usd > picked.measured.usd_per_1k_requests]
-    if dearer:
+    price = dollars(own)
+    if same := [row for usd, row in others if dollars(usd) == price]:
+        yield f"{same[0].id} meets the target too, at the same {price} per 1,000 requests, and would do as well."
+    elif dearer := [(usd, row) for usd, row in others if usd > own]:
         usd, row = min(dearer, key=lambda pair: pair[0])
         price = dollars(usd)
         yield f"If the pick came to cost more than {price} per 1,000 requests, {row.id} would be the cheaper one."

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 from advisor.advice.phrases import dollars, percent
+from advisor.candidates import lineup
 from advisor.commands import Commands
-from advisor.diagnosis.causes import Cause
+from advisor.diagnosis.causes import MEANINGS, Cause
 from advisor.economics.lifespan import days_until
 from advisor.economics.money import Money
 from advisor.outcome import Outcome, Row
 from advisor.scenario.model import Scenario
 from advisor.standing import Outlook
+from backends.errors import InputError
 from backends.wording import counted
 
 _ADDED = 2
@@ -23,7 +26,7 @@ def next_steps(scenario: Scenario, outcome: Outcome, money: Money, commands: Com
     if outcome.stopped is not None:
         return (f"Go on where this run stopped: {commands.resume(outcome.kind)}",)
     if outcome.pick is None:
-        steps = (*_to_the_data(outcome, commands), *_without_a_pick(outcome))
+        steps = (*_to_the_data(outcome, commands), *_without_a_pick(scenario, outcome))
         return (*steps, *_before_training_ends(scenario, outcome, money))
     return tuple(_with_a_pick(outcome, outcome.row(outcome.pick), money, commands))
 
@@ -72,19 +75,41 @@ def _to_the_data(outcome: Outcome, commands: Commands) -> Iterator[str]:
     yield f"Train on with the new data: {commands.about('tune', '--continue', commands.run_id)}"
 
 
-def _without_a_pick(outcome: Outcome) -> Iterator[str]:
-    yield from _remedies(outcome)
+def _without_a_pick(scenario: Scenario, outcome: Outcome) -> Iterator[str]:
+    few = _too_few(outcome)
+    if few:
+        yield "Add test samples, or leave out --limit: so few cannot show that any candidate meets the target."
+    else:
+        yield from _remedies(outcome)
     if outcome.outlook is not None:
         yield from _outlook(outcome.outlook)
-    if outcome.escalation is not None and outcome.escalation.decision == "not_allowed":
+    if few:
+        return
+    if outcome.escalation is not None and outcome.escalation.decision == "not_allowed" and _may_be_allowed(scenario):
         yield "Allow fine-tuning: set fine_tune.when to needed."
     yield "Name a larger model under models, or lower goal.target if the business can live with it."
 
 
+def _too_few(outcome: Outcome) -> bool:
+    """Whether only samples are lacking: none was worth running, or no answer was wrong and that proves nothing."""
+    undecided = [row for row in outcome.rows if row.status in {"unresolved", "hopeless"}]
+    if any(row.samples and row.test.score == 1.0 and not row.errors for row in undecided):
+        return True
+    return not any(row.samples for row in outcome.rows) and any(row.status == "hopeless" for row in undecided)
+
+
+def _may_be_allowed(scenario: Scenario) -> bool:
+    """Whether nothing but `fine_tune.when` keeps a model from being tuned."""
+    if scenario.fine_tune.when != "never":
+        return False
+    try:
+        return bool(lineup(replace(scenario, fine_tune=replace(scenario.fine_tune, when="needed"))).tuning)
+    except InputError:
+        return False
+
+
 def _remedies(outcome: Outcome) -> list[str]:
     """What the diagnosis of the best candidate advises; without one, to look oneself."""
-    if not any(row.samples for row in outcome.rows) and any(row.status == "hopeless" for row in outcome.rows):
-        return ["Add test samples, or leave out --limit: so few cannot show that any candidate meets the target."]
     looked = [row for row in outcome.rows if row.diagnosis is not None and row.diagnosis.causes]
     best = max(looked, key=lambda row: row.test.score or 0.0, default=None)
     if best is None or best.diagnosis is None:
@@ -98,7 +123,8 @@ def _remedy(cause: Cause, tried: Collection[str]) -> str:
     """What a cause calls for, without what was tried already."""
     behind = f"{percent(cause.share)} of its failures are {cause.cause.replace('_', ' ')}."
     left = [one for one in cause.points_to if one not in tried]
-    if len(left) == len(cause.points_to):
+    # `points_to` leaves out what the candidate itself is; the advice may begin or end with that.
+    if len(left) == len(MEANINGS[cause.cause].points_to):
         return f"{behind} {cause.advice}"
     return f"{behind} Left to try: {', '.join(left)}." if left else f"{behind} All that could help was tried."
 

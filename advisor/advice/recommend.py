@@ -74,9 +74,10 @@ def _headline(scenario: Scenario, outcome: Outcome) -> str:
 def _score(row: Row, confidence: float) -> str:
     if row.interval is None or row.test.score is None:
         return f"n={row.samples}"
-    low, high = row.interval.low, row.interval.high
+    interval = f"{percent(confidence)} interval {row.interval.low:.2f}-{row.interval.high:.2f}"
     fresh = "" if row.fresh is None else f"; {row.fresh.value:.2f} on samples that had no part in picking it"
-    return f"n={row.samples}, mean {row.test.score:.2f}, {percent(confidence)} interval {low:.2f}-{high:.2f}{fresh}"
+    proved = "" if row.at_least is None else f"proved: at least {row.at_least:.3f}; "
+    return f"{proved}n={row.samples}, mean {row.test.score:.2f}, {interval}{fresh}"
 
 
 def _speed(row: Row) -> str:

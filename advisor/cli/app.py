@@ -35,7 +35,7 @@ from advisor.cli.options import (
     overrides_of,
 )
 from advisor.commands import DEFAULT_WORKSPACE, Commands
-from backends.errors import AdvisorError, InputError
+from backends.errors import AdvisorError, BackendError, InputError, WorkspaceError
 
 if TYPE_CHECKING:
     from advisor.engine import Finished
@@ -68,7 +68,7 @@ def start(
     input_column: Annotated[
         str | None, typer.Option(metavar="Y", help="Column with the input, or several: a,b")
     ] = None,
-    name: Annotated[str | None, typer.Option(metavar="N", help="Name of the scenario.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="N", help="Name of the scenario. Default: the folder's.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that exists.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the folder only.")] = False,
 ) -> None:
@@ -346,11 +346,19 @@ def _say(error: AdvisorError) -> None:
 def _sit(kind: str, scenario: Path, workspace: Path, overrides: Overrides, resume: str | None, quiet: bool) -> Finished:
     from advisor import engine
     from advisor.cli.progress import display
+    from advisor.events import Event, Planned
+
+    begun: list[str] = []
+
+    def told(event: Event) -> None:
+        if isinstance(event, Planned):
+            begun.append(event.run_id)
+        observe(event)
 
     try:
         with display(_out, quiet) as observe:
             execute = {"run": engine.run, "compare": engine.compare, "tune": engine.tune}[kind]
-            return execute(scenario, workspace, overrides, observe, resume)
+            return execute(scenario, workspace, overrides, told, resume)
     except KeyboardInterrupt as interrupt:
         # Caught here: typer would turn it into a silent exit.
         run_id, *left = interrupt.args or ("",)
@@ -358,6 +366,12 @@ def _sit(kind: str, scenario: Path, workspace: Path, overrides: Overrides, resum
         text = " ".join(["Interrupted. Nothing that was done is lost.", *left, *how])
         _err.print(text, markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(_INTERRUPTED) from None
+    except (BackendError, WorkspaceError) as error:
+        _say(error)
+        for run_id in begun:
+            text = f"Go on with: {Commands(scenario, run_id, workspace).resume(kind)}"
+            _err.print(text, markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(error.exit_code) from None
 
 
 def _finish(finished: Finished, json_file: Path | None, quiet: bool, fail_under: float | None = None) -> None:

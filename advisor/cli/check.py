@@ -13,6 +13,9 @@ from advisor.scenario.load import load_scenario
 from advisor.scenario.model import Overrides, Scenario
 from backends.wording import counted
 
+_STAND_IN = "TODO:"
+"""How instructions begin that `init` made up."""
+
 
 def show_check(console: Console, path: Path, overrides: Overrides, quiet: bool) -> None:
     """Load the scenario and print what it is. Raises InputError with every problem."""
@@ -32,9 +35,17 @@ def show_check(console: Console, path: Path, overrides: Overrides, quiet: bool) 
         *_choice(scenario, found),
         f"  power: {resolution(scenario, found)}",
         *(f"  note: {warning}" for warning in scenario.warnings),
+        *_unwritten(scenario),
     ]
     for line in lines:
         console.print(Text(line), soft_wrap=True)
+
+
+def _unwritten(scenario: Scenario) -> list[str]:
+    """Instructions that still are a stand-in: they load, and every candidate is asked with them."""
+    if not scenario.task.instructions.lstrip().startswith(_STAND_IN):
+        return []
+    return ["  note: instructions are still the TODO that init wrote. Say what is to be done: every prompt holds them."]
 
 
 def _teacher(scenario: Scenario, found: Lineup) -> list[str]:

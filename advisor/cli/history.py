@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from advisor.commands import Commands, command
+from advisor.commands import Commands, command, renewed
 from advisor.goal import Goal
 from advisor.report.files import has_report, read_report, write_report
 from advisor.report.html.evidence import gather
@@ -88,13 +88,24 @@ def _hint(rows: Sequence[tuple[RunRow, float]], workspace: Path) -> str:
 
 
 def rewrite_report(workspace: Path, run_id: str) -> tuple[dict[str, Any], Path]:
-    """Read the report object of a run and write its other forms again; `last` is the newest that can have one."""
+    """Read the report object of a run and write its forms again; `last` is the newest that can have one.
+
+    The commands of its next steps become those that work in the current folder.
+    """
     place = Workspace(workspace)
     with _open(workspace) as store:
         row = store.run(run_id, Last("run with a report", fits=lambda run: has_report(place, run)))
         report = read_report(place, row)
+        commands = Commands(_scenario_from_here(report, row), row.id, workspace)
+        report["next_steps"] = [renewed(step, commands) for step in report["next_steps"]]
         evidence = gather(store, row.id, Goal(**report["goal"]), _as_it_was(row, place.run_folder(row.id)))
         return report, write_report(place, report, evidence)
+
+
+def _scenario_from_here(report: Mapping[str, Any], row: RunRow) -> Path:
+    """The scenario as it was named then, where that means the same from the current folder, else where it lies."""
+    named, lies = Path(report["scenario"].get("file", row.scenario_file)), Path(row.scenario_file)
+    return named if named.resolve() == lies else lies
 
 
 def _as_it_was(row: RunRow, folder: Path) -> Scenario | None:

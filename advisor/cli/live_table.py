@@ -145,12 +145,9 @@ class LiveTable:
                 self._stage = self._stage.moved(what, batch.done, batch.requests)
             case Tuning(candidate, progress):
                 self._line(candidate).status = "training"
-                self._stage = _Stage(
-                    f"training {candidate}{f': {progress.phase}' if progress.phase else ''}",
-                    progress.step,
-                    progress.steps,
-                    seconds_left=progress.seconds_left,
-                )
+                text = f"training {candidate}{f': {progress.phase}' if progress.phase else ''}"
+                self._stage = self._stage.moved(text, progress.step, progress.steps)
+                self._stage.seconds_left = progress.seconds_left
 
     def _line(self, candidate: str) -> _Line:
         return self._lines.setdefault(candidate, _Line())

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -15,12 +16,21 @@ from advisor.inventory import Inventory, inventory
 from backends.local.installed import Installed
 from backends.openai.known import Known
 
+_ROOM = 10_000
+"""Columns of a terminal on which no table would fold."""
+
 
 def show_models(console: Console, pattern: str | None, endpoint: str | None, workspace: Path) -> dict[str, Any]:
     """Print what was found and return it. Raises InputError."""
     found = inventory(pattern, endpoint, workspace, datetime.now(UTC).date())
     if found.local:
-        console.print(_local(found))
+        table = _local(found)
+        # Names are to be copied in one piece: on a narrow terminal the lines run over, and nothing in them folds.
+        table.width = Measurement.get(console, console.options.update(width=_ROOM), table).maximum
+        console.print(table, soft_wrap=True)
+        for one in found.local:
+            if one.problem is not None:
+                console.print(Text(f"{one.name} {one.problem}", style="yellow"), soft_wrap=True)
     if found.remote:
         console.print(_remote(found))
     elif not found.local:
@@ -43,13 +53,9 @@ def _local(found: Inventory) -> Table:
     table = _table("On this machine", ("model", "kind", "licence"), ("parameters", "size", "context"))
     for one in found.local:
         table.add_row(
-            _named(one), one.kind, one.licence or "-", _count(one.parameters), _size(one), _count(one.context)
+            Text(one.name), one.kind, one.licence or "-", _count(one.parameters), _size(one), _count(one.context)
         )
     return table
-
-
-def _named(one: Installed) -> Text:
-    return Text(one.name) if one.problem is None else Text.assemble(one.name, (f"\n  {one.problem}", "yellow"))
 
 
 def _remote(found: Inventory) -> Table:

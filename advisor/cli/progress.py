@@ -49,11 +49,14 @@ class PlainLines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._phase = ""
-        self._epoch = -1
+        self._tenth = -1
         self._batches: dict[tuple[str, int], str] = {}
 
     def observe(self, event: Event) -> None:
         """Print the event if it is worth a line."""
+        if isinstance(event, Fitting | Piloting):
+            # The pilots and the full training of one candidate each have steps of their own.
+            self._phase, self._tenth = "", -1
         line = self._line(event)
         if line is not None:
             self._console.print(Text(line), soft_wrap=True)
@@ -77,7 +80,6 @@ class PlainLines:
             case Escalating(candidate, reason):
                 return f"{candidate}: escalating. {reason}"
             case Piloting(candidate, fraction):
-                self._epoch = -1
                 return f"{candidate}: pilot on {fraction:.0%} of the train samples"
             case Tuning(candidate, progress):
                 return self._tuning(candidate, progress)
@@ -97,9 +99,9 @@ class PlainLines:
         if progress.phase:
             is_new, self._phase = progress.phase != self._phase, progress.phase
             return f"{candidate}: {progress.phase}" if is_new else None
-        if tenth <= self._epoch:
+        if tenth <= self._tenth:
             return None
-        self._epoch = tenth
+        self._tenth = tenth
         left = "" if progress.seconds_left is None else f", {duration(progress.seconds_left)} left"
         return f"{candidate}: step {progress.step} of {progress.steps}{left}"
 

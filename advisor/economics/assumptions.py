@@ -71,11 +71,18 @@ def _hosting(scenario: Scenario, outcome: Outcome, money: Money) -> Iterator[Ass
     if local is not None:
         machine = money.machine
         source: Source = "scenario" if local.given else "table" if local.date else "default"
-        yield Assumption("the machine", machine.usd_per_hour, "$ an hour", source, "hosting.usd_per_hour", local.text)
+        yield Assumption(
+            "the machine", machine.usd_per_hour, "$ an hour", source, "hosting.usd_per_hour", _without_price(local.text)
+        )
         yield _stated(scenario, "utilisation", machine.utilisation, "of paid time", "hosting.utilisation")
         yield _stated(scenario, "always on", machine.always_on, "", "hosting.always_on")
     if any(row.tuned for row in outcome.rows) and (fee := scenario.economics.tuned_usd_per_month):
         yield _stated(scenario, "deployment fee", fee, "$ a month", "economics.tuned_usd_per_month")
+
+
+def _without_price(text: str) -> str:
+    """Who says what an hour costs, without the price that stands before it."""
+    return text.rpartition(" an hour: ")[2]
 
 
 def _fine_tune(scenario: Scenario, terms: Terms, *, forecast: bool) -> Iterator[Assumption]:

@@ -17,6 +17,9 @@ _VERDICTS = {
     "inconclusive": "Undecided: nothing could be shown to meet the target",
 }
 
+_SEEN = {"errors": "the error is", "format": "read without its form, it says", "label_noise": "what was found:"}
+"""What an example of a cause shows, where that is no answer to a further request."""
+
 
 def markdown(report: Mapping[str, Any]) -> str:
     """The whole report, from the report object alone."""
@@ -120,12 +123,20 @@ def _diagnosis(candidates: Sequence[Mapping[str, Any]]) -> list[str]:
 def _examples(candidates: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [
         f"{candidate['id']}, {cause['cause'].replace('_', ' ')}, {example['sample_id']}: {_short(example['input'])} "
-        f"answered {_short(example['answer'])}, right is {_short(example['target'])}; {_short(example['gave'])}"
+        f"answered {_short(example['answer'])}, right is {_short(example['target'])}"
+        f"{_seen(cause['cause'], example['gave'])}"
         for candidate in candidates
         for cause in candidate["diagnosis"]
         for example in cause["examples"]
     ]
     return _list("## Failures to look at", lines)
+
+
+def _seen(cause: str, gave: str) -> str:
+    """What the look into a failure saw; nothing where it saw nothing."""
+    if not gave:
+        return ""
+    return f"; {_SEEN.get(cause, 'asked another way, it answered')} {_short(gave)}"
 
 
 def _costs(candidate: Mapping[str, Any]) -> tuple[str, ...]:

@@ -42,8 +42,16 @@ _BASES = {"openai": "Name a model of openai/ or of another endpoint."}
 
 
 def check_model(name: str, place: str, findings: Findings) -> None:
-    """A model must be known and usable here."""
-    problem = backends.problem(name)
+    """A model must be known, usable here and able to answer."""
+    _note(backends.chat_problem(name), name, place, findings)
+
+
+def check_embedder(name: str, place: str, findings: Findings) -> None:
+    """An embedder must be known and usable here."""
+    _note(backends.problem(name), name, place, findings)
+
+
+def _note(problem: Problem | None, name: str, place: str, findings: Findings) -> None:
     if problem is not None:
         what = problem.what if name in problem.what else f"model {name!r}: {problem.what}"
         findings.problems.append(Problem(place, what, problem.remedy))

@@ -98,7 +98,7 @@ def _check(
     if scorer is not None:
         answers.check_targets(scorer, samples.everything(), findings)
     if "embedder" in said.model_fields_set or getattr(scorer, "embeds", False):
-        choices.check_model(said.embedder, findings.document.place(("embedder",)), findings)
+        choices.check_embedder(said.embedder, findings.document.place(("embedder",)), findings)
     choices.check_base(said.fine_tune, findings)
     if said.fine_tune.when == "pays" and said.traffic.requests_per_month is None:
         what = "fine_tune.when is pays, but how many requests there will be is not known."

@@ -60,7 +60,7 @@ def init(
         source: a CSV, TSV, JSONL, JSON, Parquet or promptfoo YAML file, a chat file, an export of OpenAI Evals, or a
             folder of one of these.
         into: the folder to write; by default one of the scenario's name in the current folder.
-        name: of the scenario; by default the source's.
+        name: of the scenario; by default that of the folder `into`, without one the source's.
         wishes: which columns are input and target.
         force: whether a folder that exists already is replaced.
 
@@ -70,7 +70,7 @@ def init(
     Raises:
         InputError: the source cannot be used, or the folder exists. Nothing is written then.
     """
-    called = _name(name, source)
+    called = _name(name, source if into is None else into)
     folder = into if into is not None else Path(called)
     if not force:
         _must_be_new(folder)
@@ -79,13 +79,13 @@ def init(
     return _checked(folder, plan)
 
 
-def _name(name: str | None, source: Path) -> str:
-    """A name that a scenario may have."""
+def _name(name: str | None, named_after: Path) -> str:
+    """A name that a scenario may have: the one given, else that of a file or a folder."""
     if name is not None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
             raise refuse("--name", f"{name!r} is no name of letters, digits and _ . - .", "Choose another.")
         return name
-    stem = source.resolve().stem if source.is_file() else source.resolve().name
+    stem = named_after.resolve().stem if named_after.is_file() else named_after.resolve().name
     found = re.sub(r"[^A-Za-z0-9_.-]+", "_", stem).strip("_.-")[:_LONGEST_NAME]
     return found or "scenario"
 

@@ -213,8 +213,11 @@ def _goal_comment(plan: Plan) -> str:
 def _tune_section(plan: Plan) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
     if plan.draft.answers_known:
         yield (
-            "needed: fine-tune only if nothing cheaper meets the goal. Others: pays, always, never.",
-            {"fine_tune": {"when": "needed", "backend": "local"}},
+            (
+                "needed, the default: fine-tune only if nothing cheaper meets the goal. Others: pays, always, never. "
+                "The first local model is tuned; without one nothing is, unless `backend` and `base` name another."
+            ),
+            "# fine_tune: {when: needed}\n",
         )
     else:
         yield "", {"fine_tune": {"when": "never"}}

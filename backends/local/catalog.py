@@ -50,6 +50,10 @@ WHEELS = {
 }
 
 
+_CHAT, _EMBEDDER = WHEELS
+_KNOWN = f"{PREFIX}{_CHAT} to answer, {PREFIX}{_EMBEDDER} to embed"
+
+
 def locate(name: str, folder: Path | None = None) -> Place:
     """Find the model, or raise InputError that names the command which brings it.
 
@@ -76,6 +80,17 @@ def problem(name: str, *, embedder: bool = False) -> Problem | None:
     except InputError as error:
         return error.problems[0]
     return None
+
+
+def chat_problem(name: str) -> Problem | None:
+    """Say why a model that could be opened cannot answer; None for one that can."""
+    try:
+        place = locate(name)
+    except InputError as error:
+        return error.problems[0]
+    if not (place.path / "modules.json").is_file():
+        return None
+    return Problem(name, "is an embedder, which cannot answer.", f"Name a chat model, for instance {PREFIX}{_CHAT}.")
 
 
 def require(name: str, place: Place, *, embedder: bool = False, tuning: bool = False) -> None:
@@ -146,15 +161,13 @@ def _checked(name: str, folder: Path) -> Place:
 
 def _in_hub_cache(name: str, repository: str) -> Place:
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repository):
-        known = ", ".join(PREFIX + known for known in WHEELS)
-        raise _error(name, "is not a model name.", f"Use {known}, a folder (local/./folder) or local/ORG/NAME.")
+        raise _error(name, "is not a model name.", f"Use {_KNOWN}, a folder (local/./folder) or local/ORG/NAME.")
     folder = hub_cache() / ("models--" + repository.replace("/", "--"))
     try:
         revision = (folder / "refs" / "main").read_text(encoding="utf-8").strip()
     except OSError:
-        known = ", ".join(PREFIX + known for known in WHEELS)
         raise _error(
-            name, "is not on this machine.", f"Fetch it: hf download {repository} (or use {known} or a folder)."
+            name, "is not on this machine.", f"Fetch it: hf download {repository} (or use {_KNOWN}, or a folder)."
         ) from None
     return _checked(name, folder / "snapshots" / revision)
 
