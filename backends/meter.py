@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from backends.errors import RequestError
 from backends.types import (
@@ -111,7 +112,7 @@ class Meter:
         """Ask side by side: the seconds are those of the slowest. All are counted, also when one of them fails."""
         model = self._model(on)
         asked = [self._rewritten(request) for request in requests]
-        found = await asyncio.gather(*(model.complete(request) for request in asked), return_exceptions=True)
+        found = await _side_by_side([model.complete(request) for request in asked])
         answered = [one for one in found if isinstance(one, ChatResponse)]
         for request, response in zip(asked, found, strict=True):
             if isinstance(response, ChatResponse):
@@ -186,7 +187,8 @@ class Meter:
 
     def _rewritten(self, request: ChatRequest) -> ChatRequest:
         # A technique that asks the same several times numbers its requests; repetitions of a trial go beyond those.
-        request = replace(request, repeat=request.repeat + REPETITION * self._repeat)
+        if self._repeat:
+            request = replace(request, repeat=request.repeat + REPETITION * self._repeat)
         return request if self._rewrite is None else self._rewrite(request)
 
     def _count(self, usage: Usage, seconds: float, cached: bool) -> None:
@@ -195,3 +197,13 @@ class Meter:
         if self._open:
             self._open[-1].usage += usage
         self.spend_seconds(seconds)
+
+
+async def _side_by_side(calls: Sequence[Coroutine[Any, Any, ChatResponse]]) -> list[ChatResponse | BaseException]:
+    """What each gives or raises. One alone needs no task of its own."""
+    if len(calls) != 1:
+        return await asyncio.gather(*calls, return_exceptions=True)
+    try:
+        return [await calls[0]]
+    except Exception as error:
+        return [error]

@@ -7,7 +7,9 @@ with an error and its cost. What goes wrong for every sample (no key, no memory,
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from backends.errors import AdvisorError, BudgetError, RequestError
@@ -16,7 +18,7 @@ from backends.types import ChatModel, ChatRequest, Usage
 from evals.scorers.base import AnyScorer, ModelScorer
 from evals.store import Store
 from evals.task import Sample, Split
-from evals.trial import Trial, whole_characters
+from evals.trial import Score, Trial, whole_characters
 
 Solve = Callable[[Sample, Meter], Awaitable[str]]
 """Answers one sample with the models of a meter; returns the answer's text."""
@@ -56,7 +58,9 @@ class Runner:
         """`scoring` makes the meter of a scorer that asks models, one a trial."""
         self._store = store
         self._run_id = run_id
-        self._scorer = scorer
+        # Told apart here: asking a protocol whether it is kept takes longer than most scorers.
+        self._judge = scorer if isinstance(scorer, ModelScorer) else None
+        self._scorer = None if isinstance(scorer, ModelScorer) else scorer
         self._observe = observe
         self._concurrency = concurrency
         self._scoring = scoring
@@ -72,9 +76,12 @@ class Runner:
         waiting = iter([sample for sample in samples if sample.id not in known])
         stopped: list[BudgetError] = []
         try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._concurrency, len(samples))):
-                    group.create_task(self._worker(work, waiting, known, stopped))
+            with _collecting_what_is_new():
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(min(self._concurrency, len(samples))):
+                        group.create_task(self._worker(work, waiting, known, stopped))
+                        # The first request is on its way before the last one is prepared.
+                        await asyncio.sleep(0)
         except BaseExceptionGroup as problems:
             raise first_problem(problems) from problems
         if stopped:
@@ -99,18 +106,11 @@ class Runner:
 
     async def _trial(self, work: Work, sample: Sample) -> Trial:
         meter = Meter(work.chat, repeat=work.repeat, helpers=work.helpers, rewrite=work.rewrite)
-        judging = None
+        judging = self._scoring() if self._judge is not None and self._scoring is not None else None
         output = score = error = None
         try:
             output = whole_characters(await work.solve(sample, meter))
-            if isinstance(self._scorer, ModelScorer):
-                if self._scoring is None:
-                    raise AssertionError("a scorer that asks models needs a meter")
-                judging = self._scoring()
-                score = await self._scorer.score(output, sample, judging)
-            else:
-                score = self._scorer(output, sample)
-            score = replace(score, reason=whole_characters(score.reason))
+            score = await self._score(output, sample, judging)
         except RequestError as problem:
             error = str(problem)
         except AdvisorError:
@@ -133,6 +133,28 @@ class Runner:
             scoring=Usage() if judging is None else judging.usage,
             first_token_seconds=meter.first_token_seconds,
         )
+
+    async def _score(self, output: str, sample: Sample, judging: Meter | None) -> Score:
+        if self._scorer is not None:
+            score = self._scorer(output, sample)
+        else:
+            assert self._judge is not None
+            assert judging is not None, "a scorer that asks models needs a meter"
+            score = await self._judge.score(output, sample, judging)
+        return replace(score, reason=whole_characters(score.reason))
+
+
+@contextmanager
+def _collecting_what_is_new() -> Iterator[None]:
+    """Have the garbage collector leave what is there alone: going over all that was imported takes a tenth of a second.
+
+    Nothing waits for memory meanwhile: what is large, a model, is opened and closed between two runs.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def first_problem(problems: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
 from pathlib import Path
 
@@ -177,3 +178,29 @@ async def test_the_store_refuses_a_second_evaluation(store: Store) -> None:
     (trial,) = await runner(store).run(Work("c", ask, echo(), "test"), SAMPLES[:1])
     with pytest.raises(sqlite3.IntegrityError):
         store.add_trial("r1", trial)
+
+
+async def test_the_first_request_is_on_its_way_before_the_last_is_prepared(store: Store) -> None:
+    happened: list[str] = []
+
+    async def solve(sample: Sample, models: Meter) -> str:
+        happened.append(f"prepared {sample.id}")
+        await asyncio.sleep(0)
+        happened.append(f"sent {sample.id}")
+        return await ask(sample, models)
+
+    await runner(store).run(Work("c", solve, echo(), "test"), SAMPLES)
+    assert happened.index("sent s0") < happened.index("prepared s4")
+
+
+async def test_garbage_is_collected_as_before_once_a_run_is_over(store: Store) -> None:
+    frozen: list[int] = []
+
+    async def solve(sample: Sample, models: Meter) -> str:
+        frozen.append(gc.get_freeze_count())
+        raise BudgetError("used up")
+
+    with pytest.raises(BudgetError):
+        await runner(store).run(Work("c", solve, echo(), "test"), SAMPLES)
+    assert frozen[0] > 0
+    assert gc.get_freeze_count() == 0

@@ -98,7 +98,7 @@ class OpenAIChat:
         """
         return hashlib.sha256(f"{_VERSION}\n{identity(self._endpoint, self._model)}".encode()).hexdigest()[:32]
 
-    @property
+    @functools.cached_property
     def billed(self) -> bool:
         """Whether requests spend money that leaves the house; see `spends_money`."""
         return spends_money(self._endpoint, self._prices)

@@ -54,6 +54,7 @@ def base_model(model: str) -> str:
     return model.removeprefix("ft:").partition(":")[0] if model.startswith("ft:") else model.partition(".ft-")[0]
 
 
+@functools.cache
 def encoding_name(model: str) -> tuple[str, bool]:
     """Name of the model's encoding, and whether it is only assumed.
 
