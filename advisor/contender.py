@@ -49,6 +49,15 @@ class Rules:
     errors_allowed: int
     error_rate_allowed: float
 
+    @property
+    def unprovable(self) -> str | None:
+        """Why not even perfect answers would be certified, None where they would."""
+        if self.quality.attainable:
+            return None
+        least = ceil(log(self.alpha) / log(self.target))
+        text = f"{counted(self.n, 'test sample')} cannot prove {self.target:g} at this confidence"
+        return f"{text}, even with every answer right; at least {least} {agreeing(least, 'is', 'are')} needed"
+
 
 def rules_for(goal: Goal, n: int, alpha: float, *, binary: bool, groups: Sequence[str | None] | None) -> Rules:
     """Turn a goal into tests at level alpha an arm; beta is split over as many tests as the goal has limits."""
@@ -238,9 +247,7 @@ class Contender:
 
     def _explain_hopeless(self) -> str:
         if not self.n:
-            least = ceil(log(self.rules.alpha) / log(self.rules.target))
-            text = f"{counted(self.rules.n, 'sample')} cannot prove {self.rules.target:g} at this confidence"
-            return f"{text}, even with every answer right; at least {least} {agreeing(least, 'is', 'are')} needed."
+            return f"{self.rules.unprovable}."
         if self.blocker:
             return f"It can hardly be proved to keep a limit with the samples left: {self._limit()}."
         left = counted(self.rules.n - self.n, "sample")

@@ -25,7 +25,7 @@ from advisor.report.build import build
 from advisor.report.card import write_card
 from advisor.report.files import write_report
 from advisor.report.html.evidence import gather
-from advisor.resolution import resolution
+from advisor.resolution import resolution, unprovable
 from advisor.scenario.load import load_scenario
 from advisor.scenario.model import Overrides, Scenario
 from advisor.serve.winner import keep_winner
@@ -105,8 +105,8 @@ def _execute(
     kind: RunKind, path: str | Path, workspace: Workspace, overrides: Overrides, observe: Observer, resume: str | None
 ) -> Finished:
     if resume is None:
-        # A broken scenario must not leave a workspace behind.
-        lineup(load_scenario(path, overrides))
+        # A broken scenario must not leave a workspace behind, nor one that no run could answer.
+        _check_scenario(kind, load_scenario(path, overrides))
         check_workspace(workspace, overrides.continues)
     with workspace.locked(), Store.open(store_path(workspace.root)) as store:
         former = None if resume is None else _former_sitting(store, kind, path, resume)
@@ -140,6 +140,13 @@ def _execute(
         finally:
             store.spend_seconds(row.id, session.total_seconds)
             store.finish_run(row.id, status, verdict, pick)
+
+
+def _check_scenario(kind: RunKind, scenario: Scenario) -> None:
+    found = lineup(scenario)
+    problem = unprovable(scenario, found) if kind == "run" else None
+    if problem is not None:
+        raise InputError(problem)
 
 
 def uploads(path: str | Path, overrides: Overrides | None = None) -> list[str]:

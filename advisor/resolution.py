@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from advisor.candidates import Lineup
+from advisor.contender import rules_for
 from advisor.scenario.model import Scenario
+from backends.errors import Problem
 from backends.wording import counted
 from evals.statistics.power import required_samples, resolvable_margin
 
@@ -47,10 +49,30 @@ def resolution(scenario: Scenario, lineup: Lineup) -> Resolution:
     Exact for 0/1 scores of independent samples; graded scores vary less and clusters more, so it is a guide there.
     """
     goal, n = scenario.goal, len(scenario.task.test)
-    alpha = goal.alpha / max(1, len(lineup.prompting) + len(lineup.tuning))
+    alpha = goal.alpha / _family(lineup)
     return Resolution(
         samples=n,
         asked=goal.margin,
         margin=resolvable_margin(n, goal.target, alpha, POWER),
         needed=required_samples(goal.target, goal.margin, alpha, POWER),
     )
+
+
+def unprovable(scenario: Scenario, lineup: Lineup) -> Problem | None:
+    """What keeps a climb from certifying anybody, however right the answers are; None where nothing does."""
+    goal, samples, family = scenario.goal, scenario.task.test, _family(lineup)
+    groups = [sample.group for sample in samples]
+    rules = rules_for(goal, len(samples), goal.alpha / family, binary=scenario.scorer.binary, groups=groups)
+    if rules.unprovable is None:
+        return None
+    return Problem(
+        str(scenario.file),
+        f"{rules.unprovable} for {counted(family, 'candidate')}.",
+        "Add test samples or leave out --limit, name fewer candidates (--models, --techniques) or lower goal.target; "
+        "`advisor compare` measures them all the same.",
+    )
+
+
+def _family(lineup: Lineup) -> int:
+    """Candidates that share alpha."""
+    return max(1, len(lineup.prompting) + len(lineup.tuning))

@@ -26,11 +26,10 @@ def steps(folder: Path, rules: list[dict[str, str]], overrides: Overrides, kind:
     return "\n".join(report["next_steps"])
 
 
-@pytest.mark.parametrize("kind", ["run", "compare"])
-def test_few_samples_without_a_wrong_answer_call_for_more_and_for_no_larger_model(kind: str, tmp_path: Path) -> None:
+def test_few_samples_without_a_wrong_answer_call_for_more_and_for_no_larger_model(tmp_path: Path) -> None:
     kept = Overrides(techniques=("zero_shot",), limit=12)
     never = {"when": "never", "backend": "scripted"}
-    said = steps(tmp_path, toys.rules(1.0), kept, kind, goal={"target": 0.9, "margin": 0.05}, fine_tune=never)
+    said = steps(tmp_path, toys.rules(1.0), kept, "compare", goal={"target": 0.9, "margin": 0.05}, fine_tune=never)
     assert said.startswith("Add test samples, or leave out --limit")
     assert "wrong answers" not in said
     assert "larger model" not in said

@@ -186,13 +186,6 @@ def test_a_target_far_below_the_one_asked_for_is_no_advice(reports: dict[str, di
     assert not any("With a target of" in one for one in reports["none"]["would_change"])
 
 
-def test_too_few_samples_to_prove_anything_call_for_more(tmp_path: Path) -> None:
-    path = toys.scenario(tmp_path / "s", retiring(tmp_path / "s", 0.95), fine_tune={"when": "never"})
-    report = engine.run(path, tmp_path / "w", Overrides(techniques=("zero_shot",), limit=2)).report
-    assert report["candidates"][0]["n"] == 0
-    assert report["next_steps"][0].startswith("Add test samples, or leave out --limit")
-
-
 def test_the_commands_of_the_next_steps_exist(reports: dict[str, dict[str, Any]]) -> None:
     from advisor.cli.app import app
 

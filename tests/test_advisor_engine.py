@@ -347,13 +347,26 @@ def test_a_test_that_costs_more_than_it_can_save_is_skipped_with_the_reason(tmp_
     assert "Testing it would cost about $" in row["reason"]
 
 
+@pytest.mark.parametrize("limit", [2, 28])
+def test_a_climb_that_could_prove_nothing_is_not_begun(tmp_path: Path, limit: int) -> None:
+    goal = {"target": 0.9, "margin": 0.05}
+    path = toys.scenario(tmp_path / "s", weak_and_strong(tmp_path / "s"), goal=goal, fine_tune={"when": "never"})
+    few = Overrides(techniques=("zero_shot",), limit=limit)
+    with pytest.raises(InputError, match=rf"{limit} test samples cannot prove 0.9 .* at least 29 are needed for 1 can"):
+        engine.run(path, tmp_path / "w", few)
+    assert not (tmp_path / "w").exists()
+    assert engine.compare(path, tmp_path / "w", few).report["candidates"][0]["n"] == limit
+    enough = engine.run(path, tmp_path / "w", Overrides(techniques=("few_shot",), limit=29)).report
+    assert enough["candidates"][0]["n"] > 0
+
+
 def test_two_settings_of_one_technique_are_two_candidates_and_equal_ones_are_one(tmp_path: Path) -> None:
     tuned = [{"name": "fine_tune"}, {"name": "fine_tune", "recipe": {"sleep_seconds": 0}}]
     path = toys.scenario(
         tmp_path / "s",
         hopeless(tmp_path / "s"),
         techniques=["few_shot", {"name": "few_shot", "k": 4}, {"name": "few_shot", "k": 4, "order": None}, *tuned],
-        goal={"target": 0.97, "margin": 0.02},
+        goal={"target": 0.96, "margin": 0.02},
     )
     report = engine.run(path, tmp_path / "w").report
     names = [candidate["id"].partition("@")[0] for candidate in report["candidates"]]

@@ -91,11 +91,9 @@ def _without_a_pick(scenario: Scenario, outcome: Outcome) -> Iterator[str]:
 
 
 def _too_few(outcome: Outcome) -> bool:
-    """Whether only samples are lacking: none was worth running, or no answer was wrong and that proves nothing."""
+    """Whether only samples are lacking: no answer was wrong and that proves nothing."""
     undecided = [row for row in outcome.rows if row.status in {"unresolved", "hopeless"}]
-    if any(row.samples and row.test.score == 1.0 and not row.errors for row in undecided):
-        return True
-    return not any(row.samples for row in outcome.rows) and any(row.status == "hopeless" for row in undecided)
+    return any(row.samples and row.test.score == 1.0 and not row.errors for row in undecided)
 
 
 def _may_be_allowed(scenario: Scenario) -> bool:
