@@ -135,7 +135,7 @@ class Session:
         found = [note for name in sorted(self._chats) for note in self._chats[name].notes]
         if any(chat.outlives for chat in self._chats.values()):
             found.append(_BATCHED)
-        return tuple(found)
+        return tuple(dict.fromkeys(found))
 
     def note_left_running(self, what: str | None) -> None:
         """Remember what an interruption leaves behind."""

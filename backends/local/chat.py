@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from backends.errors import RequestError
 from backends.local.catalog import Place, locate, require
 from backends.local.device import chat_dtype, device, hourly_price
-from backends.local.files import hash_of
+from backends.local.files import cache_folder, hash_of
 from backends.local.gather import Gather, Ticket
 from backends.local.heap import give_back
 from backends.local.identity import fingerprint
@@ -72,6 +72,18 @@ class LocalChat:
         """Tokens a second on this machine; the first time on a machine this loads the model and measures."""
         key = rates_key(self._place, self._dtype, self._device)
         return remembered(key) or remember(key, self._name, measure(self._engine().decoder.model))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the figures should know."""
+        # Not `rates`: who has answered nothing need not load the model to say so.
+        known = remembered(rates_key(self._place, self._dtype, self._device))
+        if known is None or not known.is_shared:
+            return ()
+        return (
+            "Other work shared this machine when the speed of its models was measured: their seconds and dollars may "
+            f"be too high. Delete {cache_folder() / 'rates'} to have it measured again.",
+        )
 
     def price(self, usage: Usage) -> float | None:
         """Dollars for this usage: tokens at this machine's rates and hourly price."""
