@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from advisor.billing import billed_among
+from advisor.billing import billed_among, unpriced
 from advisor.candidates import lineup
 from advisor.commands import Commands
 from advisor.comparing import compare_all
@@ -106,7 +106,7 @@ def _execute(
 ) -> Finished:
     if resume is None:
         # A broken scenario must not leave a workspace behind, nor one that no run could answer.
-        _check_scenario(kind, load_scenario(path, overrides))
+        check(kind, path, overrides)
         check_workspace(workspace, overrides.continues)
     with workspace.locked(), Store.open(store_path(workspace.root)) as store:
         former = None if resume is None else _former_sitting(store, kind, path, resume)
@@ -142,11 +142,13 @@ def _execute(
             store.finish_run(row.id, status, verdict, pick)
 
 
-def _check_scenario(kind: RunKind, scenario: Scenario) -> None:
+def check(kind: RunKind, path: str | Path, overrides: Overrides | None = None) -> None:
+    """Raise InputError for what is wrong with a scenario, or keeps any run of it from giving its answer."""
+    scenario = load_scenario(path, overrides)
     found = lineup(scenario)
-    problem = unprovable(scenario, found) if kind == "run" else None
-    if problem is not None:
-        raise InputError(problem)
+    problems = [unpriced(scenario, found.prompting), unprovable(scenario, found) if kind == "run" else None]
+    if any(problems):
+        raise InputError(problem for problem in problems if problem is not None)
 
 
 def uploads(path: str | Path, overrides: Overrides | None = None) -> list[str]:

@@ -207,12 +207,10 @@ def test_a_price_nobody_knows_is_refused_under_a_dollar_budget_and_never_counted
     (tmp_path / "s").mkdir()
     model = toys.script(tmp_path / "s", "model", toys.rules(0.9), billed=True, usd_per_1m_input=None)
     path = toys.scenario(tmp_path / "s", model, budget={"usd": 1.0}, techniques=["zero_shot"])
-    refused = engine.run(path, tmp_path / "w1")
-    assert refused.exit_code == 3
-    (row,) = [one for one in refused.report["candidates"] if one["technique"] == "zero_shot"]
-    assert row["status"] == "skipped"
-    assert f"the price of {model} is not known" in row["reason"]
-    assert "Give a price or drop budget.usd" in row["reason"]
+    for begin in (engine.run, engine.compare):
+        with pytest.raises(InputError, match=f"the price of {model} is not known, .* or drop budget.usd"):
+            begin(path, tmp_path / "w1")
+    assert not (tmp_path / "w1").exists()
     free = toys.scenario(tmp_path / "s", model, techniques=["zero_shot"])
     report = engine.run(free, tmp_path / "w2").report
     assert report["candidates"][0]["usd_per_1k_requests"] is None

@@ -41,6 +41,8 @@ def consent(console: Console, scenario: Path, overrides: Overrides, sitting: Sit
     if sitting.resume is not None:
         # Which models are called was said when the run began.
         overrides = engine.kept_options(sitting.kind, scenario, sitting.workspace, sitting.resume, overrides)
+    else:
+        engine.check(sitting.kind, scenario, overrides)
     models, uploads = engine.billed_models(scenario, overrides), engine.uploads(scenario, overrides)
     # What is left of a run that was interrupted is not known; it keeps within its budget as it did.
     if (models or uploads) and sitting.resume is None:

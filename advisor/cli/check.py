@@ -7,10 +7,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from advisor.billing import unpriced
 from advisor.candidates import NOT_NAMED, Lineup, lineup, teachers
 from advisor.resolution import resolution
 from advisor.scenario.load import load_scenario
 from advisor.scenario.model import Overrides, Scenario
+from backends.errors import InputError
 from backends.wording import counted
 
 _STAND_IN = "TODO:"
@@ -21,6 +23,9 @@ def show_check(console: Console, path: Path, overrides: Overrides, quiet: bool) 
     """Load the scenario and print what it is. Raises InputError with every problem."""
     scenario = load_scenario(path, overrides)
     found = lineup(scenario)
+    problem = unpriced(scenario, found.prompting)
+    if problem is not None:
+        raise InputError(problem)
     if quiet:
         return
     task, goal = scenario.task, scenario.goal
