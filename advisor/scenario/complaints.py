@@ -80,8 +80,7 @@ def _about_value(details: ErrorDetails, path: list[str | int], start: str) -> tu
     """The same for a value that is there, but cannot be."""
     kind, context = details["type"], details.get("ctx", {})
     if kind in _TYPES:
-        quoted = isinstance(details["input"], str) and "number" in _TYPES[kind]
-        return f"{start}, but must be {_TYPES[kind]}.", f"Write {_TYPES[kind]}{' without quotes' if quoted else ''}."
+        return f"{start}, but must be {_TYPES[kind]}.", _how_to_type(details, path)
     if kind == "literal_error":
         return f"{start}.", f"Write {context['expected']}."
     if kind in _BOUNDS:
@@ -103,6 +102,14 @@ def _shown(value: Any) -> str:
 def _how_to_write(path: Sequence[str | int]) -> str:
     field = _field(path)
     return "Add it." if field is None or not field.description else f"Add it: {field.description}"
+
+
+def _how_to_type(details: ErrorDetails, path: Sequence[str | int]) -> str:
+    wanted = _TYPES[details["type"]]
+    if "number" in wanted:
+        return f"Write {wanted}{' without quotes' if isinstance(details['input'], str) else ''}."
+    field = _field(path)
+    return f"Write {wanted}." if field is None or not field.description else f"Write {wanted}: {field.description}"
 
 
 def _nearest_key(path: Sequence[str | int]) -> str:
