@@ -150,6 +150,8 @@ def _collecting_what_is_new() -> Iterator[None]:
 
     Nothing waits for memory meanwhile: what is large, a model, is opened and closed between two runs.
     """
+    # What is unreachable already would stay as long, and each of many short runs leaves some.
+    gc.collect(1)
     gc.freeze()
     try:
         yield

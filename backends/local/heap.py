@@ -29,6 +29,8 @@ def give_back() -> None:
     What is kept for the next tensor is never given back by itself where something lies above it: each model that was
     opened and closed would leave a gigabyte.
     """
+    # A model that is closed while a run goes on would stay until its end; see evals/runner.py.
+    gc.unfreeze()
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import random
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,9 +19,9 @@ from backends.errors import BackendUnavailable, RequestError
 from backends.openai.endpoints import Endpoint
 from backends.openai.failures import Failure, Kind, failed, failed_within, no_json
 from backends.openai.limits import Limiter
+from backends.openai.pools import Clients
 from backends.openai.redact import redact, without_key
 from backends.openai.retries import Policy, asked_delay, exhausted_delay
-from backends.openai.sdk import never_sent, open_client
 from backends.openai.streams import Streamed, streamed
 from backends.openai.untrusted import MALFORMED, UNREADABLE, read_json
 
@@ -28,6 +29,8 @@ _OUTAGE = 8
 """So many requests in a row given up is an outage, not bad luck."""
 _DOUBTS = 6
 """Attempts before a doubtful failure stops the run, where the endpoint has answered before; else it is the second."""
+
+_NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError, ssl.SSLError)
 
 Body = Mapping[str, Any]
 Send = Callable[[openai.AsyncOpenAI], Awaitable[httpx2.Response]]
@@ -73,7 +76,7 @@ class Connection:
         self._endpoint = endpoint
         self._policy = policy
         self._key = endpoint.key()
-        self._sdk = open_client(endpoint, self._key)
+        self._clients = Clients(endpoint, self._key)
         self._rng = random.Random(f"{endpoint.base_url}:retries")
         self.limiter = Limiter(endpoint.settings.max_concurrency)
         self.users = 0
@@ -130,7 +133,7 @@ class Connection:
     async def aclose(self) -> None:
         """Close all connections."""
         self.limiter.close()
-        await self._sdk.close()
+        await self._clients.aclose()
 
     def _settle(self, failures: list[Failure], lost: int) -> None:
         """Raise when there is no point in another attempt."""
@@ -159,10 +162,11 @@ class Connection:
 
     async def _attempt(self, ask: _Ask) -> Reply | Failure:
         async with self.limiter.slot():
+            client = self._clients.next(self.limiter.active)
             try:
                 async with asyncio.timeout(self._endpoint.settings.timeout_seconds):
-                    found = await ask(self._sdk)
-            except (openai.APIError, TimeoutError) as error:
+                    found = await ask(client)
+            except (openai.APIError, httpx2.HTTPError, TimeoutError) as error:
                 failure = self._clean(self._failure(error))
             except UnicodeEncodeError:
                 # From None, here and elsewhere: what the SDK raises holds the request, and the request the key.
@@ -203,15 +207,18 @@ class Connection:
         failure = failed_within(body, self._endpoint.base_url, self._endpoint.key_env)
         return failure or Reply(body, found.seconds, 0, found.first_token_seconds)
 
-    def _failure(self, error: openai.APIError | TimeoutError) -> Failure:
+    def _failure(self, error: openai.APIError | httpx2.HTTPError | TimeoutError) -> Failure:
         if isinstance(error, openai.APIStatusError):
             return self._status_failure(error)
         url = self._endpoint.base_url
-        if isinstance(error, TimeoutError):
+        cause = error.__cause__
+        if isinstance(error, TimeoutError) or (
+            isinstance(error, openai.APITimeoutError)
+            and not isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout)
+        ):
             return Failure(Kind.LOST, f"{url} gave no answer within {self._endpoint.settings.timeout_seconds:g} s.")
-        unreachable = never_sent(error, self._endpoint)
-        if unreachable is not None:
-            return Failure(Kind.DOUBTFUL, unreachable)
+        if isinstance(cause, _NEVER_SENT):
+            return Failure(Kind.DOUBTFUL, _unreachable(self._endpoint, cause))
         return Failure(Kind.LOST, f"{url} cut the connection before the answer was complete.")
 
     def _status_failure(self, error: openai.APIStatusError) -> Failure:
@@ -240,6 +247,15 @@ class Connection:
 
     def _clean(self, failure: Failure) -> Failure:
         return replace(failure, text=redact(failure.text, self._key), said=redact(failure.said, self._key.lower()))
+
+
+def _unreachable(endpoint: Endpoint, cause: BaseException) -> str:
+    text = str(cause).lower()
+    if any(words in text for words in ("name or service", "name resolution", "nodename", "getaddrinfo")):
+        return f"there is no host {endpoint.host!r}. Check base_url and the network."
+    if "certificate" in text or "ssl" in text:
+        return f"the certificate of {endpoint.host!r} cannot be trusted: {cause}. Nothing was sent."
+    return f"{endpoint.base_url} cannot be reached: {cause}. Check that the server runs and that base_url is right."
 
 
 _Ask = Callable[[openai.AsyncOpenAI], Awaitable[Reply | Failure]]

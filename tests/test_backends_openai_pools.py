@@ -1,0 +1,88 @@
+"""How the endpoints' clients meet the network: proxies, what they tell, and bodies that end too soon."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from backends.errors import BackendUnavailable
+from backends.openai.chat import OpenAIChat
+from backends.openai.endpoints import Endpoint
+from backends.openai.failures import BilledError
+from backends.openai.retries import Policy
+from backends.openai.settings import EndpointSettings, TokenPrices
+from backends.types import ChatRequest, Message
+from tests.openai_server import Server
+
+FAR = "https://models.example.com/v1"
+RIGHT = b'{"choices": [{"message": {"content": "a dog"}, "finish_reason": "stop"}]}'
+ASK = ChatRequest((Message("user", "What is it?"),), max_tokens=20)
+
+
+def chat_at(url: str, **settings: bool) -> OpenAIChat:
+    endpoint = Endpoint("e", url, None, EndpointSettings(prices={"*": TokenPrices(1.0, 2.0)}, **settings))
+    return OpenAIChat("e/m", endpoint, "m", policy=Policy(attempts=2, first_seconds=0.001))
+
+
+@asynccontextmanager
+async def saying(heard: list[bytes], *said: bytes) -> AsyncIterator[str]:
+    """Where somebody listens who says these things, the last one again and again, and hangs up each time."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(100_000))
+        writer.write(said[min(len(heard), len(said)) - 1])
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_a_proxy_that_refuses_is_told_of_and_is_shown_no_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[bytes] = []
+    async with saying(heard, b"HTTP/1.1 407 Log in first\r\ncontent-length: 0\r\n\r\n") as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        chat = chat_at(FAR)
+        with pytest.raises(BackendUnavailable, match=f"{FAR} cannot be reached: 407 Log in first"):
+            await chat.complete(ASK)
+        await chat.aclose()
+    assert heard
+    assert all(b"What is it" not in text for text in heard)
+
+
+async def test_a_socks_proxy_without_its_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    chat = chat_at(FAR)
+    with pytest.raises(BackendUnavailable, match=r"names a SOCKS proxy.*pip install socksio"):
+        await chat.complete(ASK)
+    await chat.aclose()
+
+
+@pytest.mark.parametrize("status", ["200 OK", "500 Broken"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_body_that_ends_too_soon_may_have_been_billed(status: str, stream: bool) -> None:
+    heard: list[bytes] = []
+    head = "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n"
+    right = head.format("200 OK", len(RIGHT)).encode() + RIGHT
+    async with saying(heard, right, head.format(status, 9999).encode() + b'{"choices": [') as url:
+        chat = chat_at(f"{url}/v1", stream=stream)
+        await chat.complete(ASK)
+        with pytest.raises(BilledError, match="cut the connection before the answer was complete") as caught:
+            await chat.complete(ASK)
+        await chat.aclose()
+    assert caught.value.usage.requests == len(heard) - 1 == 2
+    assert caught.value.usage.cost_usd
+
+
+async def test_an_endpoint_is_told_nothing_of_this_machine() -> None:
+    async with Server() as server:
+        chat = chat_at(server.url)
+        await chat.complete(ASK)
+        await chat.aclose()
+    told = {name for headers in server.request_headers for name in headers if name.startswith("x-stainless")}
+    assert server.request_headers
+    assert told <= {"x-stainless-retry-count", "x-stainless-read-timeout"}
