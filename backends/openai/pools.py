@@ -21,6 +21,8 @@ from backends.openai.endpoints import Endpoint
 _EACH = 4
 """Requests under way for which another client is opened."""
 _CONNECT_SECONDS = 10.0
+_IDLE_SECONDS = 4.0
+"""uvicorn and Node.js close what has been idle for 5 s: a request sent at that moment is lost, and may be billed."""
 _UNTOLD: Mapping[str, Any] = {
     f"X-Stainless-{name}": openai.Omit()
     for name in ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
@@ -55,7 +57,9 @@ class Clients:
         try:
             return httpx2.AsyncClient(
                 verify=self._tls,
-                limits=httpx2.Limits(max_connections=most, max_keepalive_connections=most),
+                limits=httpx2.Limits(
+                    max_connections=most, max_keepalive_connections=most, keepalive_expiry=_IDLE_SECONDS
+                ),
                 timeout=httpx2.Timeout(self._endpoint.settings.timeout_seconds, connect=_CONNECT_SECONDS, pool=None),
                 # A redirect would carry prompts to an address that nobody chose.
                 follow_redirects=False,
