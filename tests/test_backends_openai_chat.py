@@ -429,17 +429,3 @@ async def test_probabilities_never_exceed_one() -> None:
         answer = await ask(server, replace(ASK, logprobs=True))
     assert answer.logprob is not None
     assert math.exp(answer.logprob) <= 1.0
-
-
-async def test_many_requests_at_once_are_spread_over_several_pools() -> None:
-    async with Server() as server:
-        chat = chat_of(server)
-        await chat.complete(ASK)
-        assert chat._connection is not None
-        clients = chat._connection._clients
-        assert len(clients._open) == 1
-        used = [clients.next(active) for active in range(1, 61)]
-        assert len(clients._open) == 15
-        assert len({id(client) for client in used}) == 15
-        await asyncio.gather(*(chat.complete(ASK) for _ in range(60)))
-        await chat.aclose()

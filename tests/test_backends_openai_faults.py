@@ -1,7 +1,6 @@
 """Everything that goes wrong on the way, each as a recorded error or as one clear message."""
 
 import asyncio
-import contextlib
 import logging
 import random
 import socket
@@ -32,6 +31,7 @@ from evals.task import Sample
 from evals.unsettled import Unsettled
 from tests import openai_server as wire
 from tests.openai_server import Fault, Json, Server, error
+from tests.raw_server import listening
 
 QUICK = Policy(first_seconds=0.001, most_seconds=0.01)
 ASK = ChatRequest((Message("user", "What is it?"),), max_tokens=20)
@@ -124,26 +124,17 @@ async def test_what_may_have_been_billed_is_counted_in_full_and_asked_again_once
 
 
 async def test_a_server_that_drips_is_a_timeout_too() -> None:
-    dripping: list[asyncio.Task[Any]] = []
-
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        dripping.append(task)
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 X\r\ncontent-length: 1000\r\n\r\n")
-        with contextlib.suppress(ConnectionError):
-            while not writer.is_closing():
-                writer.write(b" ")
-                await writer.drain()
-                await asyncio.sleep(0.02)
-        writer.close()
+        while not writer.is_closing():
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.02)
 
-    server = await asyncio.start_server(drip, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    with pytest.raises(BackendUnavailable, match=r"no answer within 0\.1 s"):
-        await ask(f"http://127.0.0.1:{port}/v1", timeout_seconds=0.1)
-    server.close()
-    await asyncio.gather(*dripping)
+    async with listening(drip) as url:
+        with pytest.raises(BackendUnavailable, match=r"no answer within 0\.1 s"):
+            await ask(f"{url}/v1", timeout_seconds=0.1)
 
 
 FAILING = {

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import random
-import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,9 +18,9 @@ from backends.errors import BackendUnavailable, RequestError
 from backends.openai.endpoints import Endpoint
 from backends.openai.failures import Failure, Kind, failed, failed_within, no_json
 from backends.openai.limits import Limiter
-from backends.openai.pools import Clients
 from backends.openai.redact import redact, without_key
 from backends.openai.retries import Policy, asked_delay, exhausted_delay
+from backends.openai.sdk import Clients
 from backends.openai.streams import Streamed, streamed
 from backends.openai.untrusted import MALFORMED, UNREADABLE, read_json
 
@@ -30,7 +29,7 @@ _OUTAGE = 8
 _DOUBTS = 6
 """Attempts before a doubtful failure stops the run, where the endpoint has answered before; else it is the second."""
 
-_NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError, ssl.SSLError)
+_NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.LocalProtocolError)
 
 Body = Mapping[str, Any]
 Send = Callable[[openai.AsyncOpenAI], Awaitable[httpx2.Response]]
@@ -94,8 +93,8 @@ class Connection:
     async def stream(self, path: str, body: Body, lost: int = 0) -> Reply:
         """As `post`, but have the answer streamed, so that the time to its first token is known."""
 
-        async def ask(client: openai.AsyncOpenAI) -> Reply | Failure:
-            found = await streamed(client, path, body)
+        async def ask(clients: Clients) -> Reply | Failure:
+            found = await streamed(clients.streamed, path, body)
             return found if isinstance(found, Failure) else self._read_stream(found)
 
         return await self._until_answered(ask, lost)
@@ -110,8 +109,8 @@ class Connection:
             lost: As for `post`.
         """
 
-        async def ask(client: openai.AsyncOpenAI) -> Reply | Failure:
-            return self._read(await send(client), is_json)
+        async def ask(clients: Clients) -> Reply | Failure:
+            return self._read(await send(clients.whole), is_json)
 
         return await self._until_answered(ask, lost, is_repeatable)
 
@@ -162,11 +161,13 @@ class Connection:
 
     async def _attempt(self, ask: _Ask) -> Reply | Failure:
         async with self.limiter.slot():
-            client = self._clients.next(self.limiter.active)
             try:
                 async with asyncio.timeout(self._endpoint.settings.timeout_seconds):
-                    found = await ask(client)
+                    found = await ask(self._clients)
             except (openai.APIError, httpx2.HTTPError, TimeoutError) as error:
+                if isinstance(error.__cause__, httpx2.RemoteProtocolError):
+                    # It may have closed a connection that it did not say it would, and would do so again.
+                    self._clients.keep_no_connections()
                 failure = self._clean(self._failure(error))
             except UnicodeEncodeError:
                 # From None, here and elsewhere: what the SDK raises holds the request, and the request the key.
@@ -213,8 +214,7 @@ class Connection:
         url = self._endpoint.base_url
         cause = error.__cause__
         if isinstance(error, TimeoutError) or (
-            isinstance(error, openai.APITimeoutError)
-            and not isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout)
+            isinstance(error, openai.APITimeoutError) and not isinstance(cause, httpx2.ConnectTimeout)
         ):
             return Failure(Kind.LOST, f"{url} gave no answer within {self._endpoint.settings.timeout_seconds:g} s.")
         if isinstance(cause, _NEVER_SENT):
@@ -258,7 +258,7 @@ def _unreachable(endpoint: Endpoint, cause: BaseException) -> str:
     return f"{endpoint.base_url} cannot be reached: {cause}. Check that the server runs and that base_url is right."
 
 
-_Ask = Callable[[openai.AsyncOpenAI], Awaitable[Reply | Failure]]
+_Ask = Callable[[Clients], Awaitable[Reply | Failure]]
 _open: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[object, Connection]] = WeakKeyDictionary()
 
 

@@ -1,0 +1,146 @@
+"""Carries the SDK's requests over reqwest, the HTTP client of Rust, which does its work beside the event loop.
+
+httpx2's own transport speaks HTTP in Python, on the loop: half of what a call cost, and most of what two hundred calls
+at once waited for (docs/log.md has the figures).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import httpx2
+from pyreqwest.client import Client
+from pyreqwest.exceptions import DetailedPyreqwestError, PyreqwestError, RequestTimeoutError
+from pyreqwest.request import RequestBuilder, StreamRequest
+from pyreqwest.response import Response
+
+_Read = TypeVar("_Read")
+
+# The thread of reqwest that gave the last answer may not have let go of the interpreter. Were this ended meanwhile, the
+# process would abort (PyO3 on Python before 3.13); in a pause that thread comes to its end.
+atexit.register(time.sleep, 0.05)
+
+_CONNECTING = "(Connect)"
+"""How hyper's errors name what failed before a connection stood. All others may have been received, and be billed."""
+_HUNG_UP = "connection closed before message completed"
+
+
+class Transport(httpx2.AsyncBaseTransport):
+    """Sends with a client of reqwest, which several transports may share and whoever made it closes.
+
+    Raises LocalProtocolError where the request cannot be written, ConnectError or ConnectTimeout where no connection
+    stood: nothing was sent. Raises RemoteProtocolError where the other side hung up in place of an answer, ReadError or
+    ReadTimeout for all else: the request may have been received. All are httpx2's.
+    """
+
+    def __init__(self, client: Client, *, is_streamed: bool = False) -> None:
+        """With `is_streamed` an answer is given when it begins, and read piece by piece; else when it is whole."""
+        self.client = client
+        """May be changed: requests under way end with the one that they began with."""
+        self._send = _begun if is_streamed else _whole
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request and answer with its status, headers and body as they came, compressed or not."""
+        # Uploads are read as a whole: they are in memory anyway, and then their length is told.
+        body = await request.aread()
+        builder = self._builder(request).body_bytes(body)
+        with _translated(request):
+            return await self._send(builder)
+
+    def _builder(self, request: httpx2.Request) -> RequestBuilder:
+        try:
+            builder = self.client.request(request.method, str(request.url)).headers(request.headers.multi_items())
+        except ValueError:
+            # Its text would hold the value, which may be the key.
+            raise httpx2.LocalProtocolError("a header or the address cannot be written", request=request) from None
+        # Who cancels a request waits no longer, but it goes on until it is answered: here is where it ends.
+        seconds = request.extensions["timeout"]["read"]
+        return builder if seconds is None else builder.timeout(timedelta(seconds=seconds))
+
+
+async def _whole(builder: RequestBuilder) -> httpx2.Response:
+    response = await builder.build().send()
+    return _answer(response, httpx2.ByteStream(bytes(await response.bytes())))
+
+
+async def _begun(builder: RequestBuilder) -> httpx2.Response:
+    # Pieces are handed on as they come: nothing is held back until a buffer is full.
+    sending = builder.streamed_read_buffer_limit(0).build_streamed()
+    response = await sending.__aenter__()
+    return _answer(response, _Pieces(response, sending))
+
+
+def _answer(response: Response, stream: httpx2.AsyncByteStream) -> httpx2.Response:
+    try:
+        headers = list(response.headers.items())
+    except ValueError:
+        headers = list(_readable(response))
+    return httpx2.Response(response.status, headers=headers, stream=stream)
+
+
+def _readable(response: Response) -> Iterator[tuple[str, str]]:
+    """The headers that are text; one of other bytes tells us nothing."""
+    for name in dict.fromkeys(response.headers.keys()):
+        try:
+            yield from [(name, value) for value in response.get_header_all(name)]
+        except ValueError:
+            continue
+
+
+class _Pieces(httpx2.AsyncByteStream):
+    """A body that is still coming."""
+
+    def __init__(self, response: Response, sending: StreamRequest) -> None:
+        self._reader = response.body_reader
+        self._sending = sending
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _translated(None):
+            while (piece := await _cancelled_as_asked(self._reader.read_chunk())) is not None:
+                yield bytes(piece)
+
+    async def aclose(self) -> None:
+        await self._sending.__aexit__(None, None, None)
+
+
+async def _cancelled_as_asked(reading: Coroutine[Any, Any, _Read]) -> _Read:
+    """Wait for it, and let a cancellation through as it is: anyio, which the SDK waits with, knows its own by it."""
+    task = asyncio.ensure_future(reading)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+
+
+@contextmanager
+def _translated(request: httpx2.Request | None) -> Iterator[None]:
+    """Raise what httpx2 raises, as the SDK expects."""
+    try:
+        yield
+    except PyreqwestError as error:
+        # From None: the cause would show the same once more.
+        raise _problem(error, request) from None
+
+
+def _problem(error: PyreqwestError, request: httpx2.Request | None) -> httpx2.TransportError:
+    causes: list[str] = []
+    if isinstance(error, DetailedPyreqwestError):
+        causes = [cause["message"] for cause in error.details["causes"] or ()]
+    is_late = isinstance(error, RequestTimeoutError)
+    if any(_CONNECTING in cause for cause in causes):
+        return (httpx2.ConnectTimeout if is_late else httpx2.ConnectError)(_reason(causes), request=request)
+    if _HUNG_UP in causes:
+        return httpx2.RemoteProtocolError(_HUNG_UP, request=request)
+    return (httpx2.ReadTimeout if is_late else httpx2.ReadError)(_reason([error.message, *causes]), request=request)
+
+
+def _reason(causes: list[str]) -> str:
+    """The innermost causes: those before them say only at what."""
+    return ": ".join(causes[-2:]).removeprefix(f"client error {_CONNECTING}: ")
