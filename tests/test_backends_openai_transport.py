@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import time
@@ -102,6 +103,16 @@ async def test_what_fails_after_sending_is_no_failure_to_connect(name: str, is_s
             await http.post(url, content=b"{}", headers={"authorization": f"Bearer {KEY}"})
     assert type(caught.value) is kind
     assert KEY not in str(caught.value)
+
+
+async def test_a_connection_that_is_reset_has_broken_and_may_have_been_heard() -> None:
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    async with listening(reset) as url, client() as http:
+        with pytest.raises(httpx2.RemoteProtocolError, match="reset"):
+            await http.post(url, content=b"{}")
 
 
 async def test_nobody_listening_and_no_such_host_are_failures_to_connect() -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import httpx2
 from pyreqwest.client import Client
-from pyreqwest.exceptions import DetailedPyreqwestError, PyreqwestError, RequestTimeoutError
+from pyreqwest.exceptions import ConnectError, DetailedPyreqwestError, PyreqwestError, RequestTimeoutError
 from pyreqwest.request import RequestBuilder, StreamRequest
 from pyreqwest.response import Response
 
@@ -28,14 +28,13 @@ atexit.register(time.sleep, 0.05)
 
 _CONNECTING = "(Connect)"
 """How hyper's errors name what failed before a connection stood. All others may have been received, and be billed."""
-_HUNG_UP = "connection closed before message completed"
 
 
 class Transport(httpx2.AsyncBaseTransport):
     """Sends with a client of reqwest, which several transports may share and whoever made it closes.
 
     Raises LocalProtocolError where the request cannot be written, ConnectError or ConnectTimeout where no connection
-    stood: nothing was sent. Raises RemoteProtocolError where the other side hung up in place of an answer, ReadError or
+    stood: nothing was sent. Raises RemoteProtocolError where it broke in place of an answer, ReadError or
     ReadTimeout for all else: the request may have been received. All are httpx2's.
     """
 
@@ -136,8 +135,9 @@ def _problem(error: PyreqwestError, request: httpx2.Request | None) -> httpx2.Tr
     is_late = isinstance(error, RequestTimeoutError)
     if any(_CONNECTING in cause for cause in causes):
         return (httpx2.ConnectTimeout if is_late else httpx2.ConnectError)(_reason(causes), request=request)
-    if _HUNG_UP in causes:
-        return httpx2.RemoteProtocolError(_HUNG_UP, request=request)
+    if isinstance(error, ConnectError):
+        # A connection stood, and broke before an answer began.
+        return httpx2.RemoteProtocolError(_reason(causes), request=request)
     return (httpx2.ReadTimeout if is_late else httpx2.ReadError)(_reason([error.message, *causes]), request=request)
 
 
