@@ -26,6 +26,7 @@ from backends.openai.transport import Transport
 from tests.raw_server import listening
 
 TLS = Path(__file__).parent / "tls"
+"""An authority and a certificate for 127.0.0.1 and localhost, made for these tests and trusted by nobody else."""
 RIGHT = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\na dog"
 KEY = "sk-planted-0123456789abcdef"
 
