@@ -185,6 +185,29 @@ async def test_reading_pieces_ends_where_anyio_stops_it() -> None:
         assert scope.cancelled_caught
 
 
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_a_cancellation_is_never_lost_to_an_answer_that_comes_at_the_same_moment(is_streamed: bool) -> None:
+    begun = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(RIGHT)
+            await writer.drain()
+            begun.set()
+
+    async with listening(answer) as url, client(is_streamed=is_streamed) as http:
+        for turns in range(60):
+            begun.clear()
+            asking = asyncio.create_task(http.get(url))
+            await begun.wait()
+            for _ in range(turns % 6):
+                await asyncio.sleep(0)
+            if asking.cancel():
+                with pytest.raises(asyncio.CancelledError):
+                    await asking
+
+
 async def test_what_cannot_be_written_is_said_without_its_value() -> None:
     async with client() as http:
         with pytest.raises(httpx2.LocalProtocolError) as caught:

@@ -20,7 +20,7 @@ from pyreqwest.exceptions import ConnectError, DetailedPyreqwestError, Pyreqwest
 from pyreqwest.request import RequestBuilder, StreamRequest
 from pyreqwest.response import Response
 
-_Read = TypeVar("_Read")
+_Result = TypeVar("_Result")
 
 # The thread of reqwest that gave the last answer may not have let go of the interpreter. Were this ended meanwhile, the
 # process would abort (PyO3 on Python before 3.13); in a pause that thread comes to its end.
@@ -64,14 +64,14 @@ class Transport(httpx2.AsyncBaseTransport):
 
 
 async def _whole(builder: RequestBuilder) -> httpx2.Response:
-    response = await builder.build().send()
+    response = await _cancelled_as_asked(builder.build().send())
     return _answer(response, httpx2.ByteStream(bytes(await response.bytes())))
 
 
 async def _begun(builder: RequestBuilder) -> httpx2.Response:
     # Pieces are handed on as they come: nothing is held back until a buffer is full.
     sending = builder.streamed_read_buffer_limit(0).build_streamed()
-    response = await sending.__aenter__()
+    response = await _cancelled_as_asked(sending.__aenter__())
     return _answer(response, _Pieces(response, sending))
 
 
@@ -108,9 +108,13 @@ class _Pieces(httpx2.AsyncByteStream):
         await self._sending.__aexit__(None, None, None)
 
 
-async def _cancelled_as_asked(reading: Coroutine[Any, Any, _Read]) -> _Read:
-    """Wait for it, and let a cancellation through as it is: anyio, which the SDK waits with, knows its own by it."""
-    task = asyncio.ensure_future(reading)
+async def _cancelled_as_asked(waiting: Coroutine[Any, Any, _Result]) -> _Result:
+    """Wait for it, and let a cancellation through at once and as it is.
+
+    What reqwest's coroutines are told is lost where the answer comes at the same moment, and so would be a Ctrl-C; else
+    they raise one of another text, by which anyio, which the SDK waits with, does not know its own.
+    """
+    task = asyncio.ensure_future(waiting)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
