@@ -186,7 +186,10 @@ async def test_reading_pieces_ends_where_anyio_stops_it() -> None:
 
 
 @pytest.mark.parametrize("is_streamed", [False, True])
-async def test_a_cancellation_is_never_lost_to_an_answer_that_comes_at_the_same_moment(is_streamed: bool) -> None:
+async def test_a_cancellation_is_never_lost_to_an_answer_that_comes_at_the_same_moment(
+    is_streamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sdk, "_IDLE_SECONDS", 0.1)
     begun = asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -64,14 +64,14 @@ class Transport(httpx2.AsyncBaseTransport):
 
 
 async def _whole(builder: RequestBuilder) -> httpx2.Response:
-    response = await _cancelled_as_asked(builder.build().send())
+    response = await _heeding_cancellation(builder.build().send())
     return _answer(response, httpx2.ByteStream(bytes(await response.bytes())))
 
 
 async def _begun(builder: RequestBuilder) -> httpx2.Response:
     # Pieces are handed on as they come: nothing is held back until a buffer is full.
     sending = builder.streamed_read_buffer_limit(0).build_streamed()
-    response = await _cancelled_as_asked(sending.__aenter__())
+    response = await _heeding_cancellation(sending.__aenter__())
     return _answer(response, _Pieces(response, sending))
 
 
@@ -108,11 +108,21 @@ class _Pieces(httpx2.AsyncByteStream):
         await self._sending.__aexit__(None, None, None)
 
 
-async def _cancelled_as_asked(waiting: Coroutine[Any, Any, _Result]) -> _Result:
-    """Wait for it, and let a cancellation through at once and as it is.
+async def _heeding_cancellation(waiting: Coroutine[Any, Any, _Result]) -> _Result:
+    """Wait for it, and be cancelled also where the answer comes at the same moment: reqwest then forgets that."""
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    result = await waiting
+    if task.cancelling() > before:
+        raise asyncio.CancelledError
+    return result
 
-    What reqwest's coroutines are told is lost where the answer comes at the same moment, and so would be a Ctrl-C; else
-    they raise one of another text, by which anyio, which the SDK waits with, does not know its own.
+
+async def _cancelled_as_asked(waiting: Coroutine[Any, Any, _Result]) -> _Result:
+    """Wait for it, and let a cancellation through as it is: anyio, which the SDK waits with, knows its own by its text.
+
+    reqwest's coroutines raise one of their own. A task for each request would do for both, but it sends a turn later.
     """
     task = asyncio.ensure_future(waiting)
     try:
