@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -76,6 +77,35 @@ def test_below_the_table_stand_target_dollars_and_pace(monkeypatch: pytest.Monke
     assert "target 0.8 · $0.0020 · 1.0 requests/s, 6 tokens/s · 2 s" in shown(table)
     clock[0] += 60.0
     assert "requests/s" not in shown(table)
+
+
+def test_a_run_goes_on_while_the_table_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A thread draws. What happens meanwhile happens here at the worst moments: in the midst of a sum and of a row.
+    table = LiveTable()
+    table.observe(Planned("r1", (NAME,), 300, False))
+
+    class Requests(int):
+        def __sub__(self, other: int) -> Requests:
+            return self
+
+        def __radd__(self, other: int) -> int:
+            table.observe(Evaluated(trial("test")))
+            return other + int(self)
+
+    class Running:
+        status = "running"
+
+        @property
+        def interval(self) -> None:
+            table.observe(Fitting(TUNED, 20))
+
+    for _ in range(3):
+        table.observe(Evaluated(replace(trial("test"), usage=Usage(Requests(1), 5, 0, 1))))
+    table.observe(Stands(NAME, Running()))  # type: ignore[arg-type]
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 2)
+    assert "requests/s" in shown(table)
+    assert "fine_tune" in shown(table)
 
 
 def test_an_unknown_price_is_a_question_mark_and_not_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Group, RenderableType
@@ -88,10 +89,12 @@ class _Pace:
         now = time.monotonic()
         while self._recent and now - self._recent[0][0] > self._WINDOW_SECONDS:
             self._recent.popleft()
-        if len(self._recent) < 2 or now - self._recent[0][0] < 1:
+        # A copy: the run goes on while a thread of the display draws.
+        recent = list(self._recent)
+        if len(recent) < 2 or now - recent[0][0] < 1:
             return ""
-        seconds = now - self._recent[0][0]
-        requests, tokens = (sum(row[i] for row in self._recent) / seconds for i in (1, 2))
+        seconds = now - recent[0][0]
+        requests, tokens = (sum(row[i] for row in recent) / seconds for i in (1, 2))
         return f"{requests:.1f} requests/s, {tokens:,.0f} tokens/s"
 
 
@@ -184,8 +187,10 @@ class LiveTable:
         table = Table(box=None, pad_edge=False)
         for head in ("candidate", "status", "dev", "test", "score", "interval", "$"):
             table.add_column(head, justify="left" if head in {"candidate", "status"} else "right", overflow="fold")
-        names = short_names(self._lines)
-        for name, line in self._lines.items():
+        # A copy, as in `_Pace.rate`.
+        lines = dict(self._lines)
+        names = short_names(lines)
+        for name, line in lines.items():
             table.add_row(Text(names[name]), status_text(line.status), str(line.dev), *self._cells(line))
         stage = self._stage
         left = stage.left()
@@ -195,12 +200,12 @@ class LiveTable:
             ProgressBar(total=max(1, stage.total), completed=stage.done, width=20),
             Text(f"{stage.text} {stage.done}{f'/{stage.total}' if stage.total else ''}{time_left}"),
         )
-        return Group(table, bar, Text(self._sums(), style="dim"))
+        return Group(table, bar, Text(self._sums(list(lines.values())), style="dim"))
 
-    def _sums(self) -> str:
+    def _sums(self, lines: Sequence[_Line]) -> str:
         """The target, what was spent on trials, how fast answers come and how long it has taken."""
-        known = [line.usd for line in self._lines.values() if line.usd is not None]
-        dollars = f"${sum(known):.4f}" if len(known) == len(self._lines) else "cost unknown"
+        known = [line.usd for line in lines if line.usd is not None]
+        dollars = f"${sum(known):.4f}" if len(known) == len(lines) else "cost unknown"
         parts = ["" if self._target is None else f"target {self._target:g}", dollars, self._pace.rate()]
         parts.append(duration(time.monotonic() - self._began))
         return " · ".join(part for part in parts if part)
