@@ -88,7 +88,11 @@ class Connection:
 
         `lost` is how many attempts at the same answer were lost before, in another form of the request.
         """
-        return await self.call(lambda client: client.post(path, cast_to=httpx2.Response, body=body), lost=lost)
+
+        async def ask(clients: Clients) -> Reply | Failure:
+            return self._read(await clients.post(path, body))
+
+        return await self._until_answered(ask, lost)
 
     async def stream(self, path: str, body: Body, lost: int = 0) -> Reply:
         """As `post`, but have the answer streamed, so that the time to its first token is known."""
@@ -165,7 +169,7 @@ class Connection:
                 async with asyncio.timeout(self._endpoint.settings.timeout_seconds):
                     found = await ask(self._clients)
             except (openai.APIError, httpx2.HTTPError, TimeoutError) as error:
-                if isinstance(error.__cause__, httpx2.RemoteProtocolError):
+                if isinstance(_cause(error), httpx2.RemoteProtocolError):
                     # It may have closed a connection that it did not say it would, and would do so again.
                     self._clients.keep_no_connections()
                 failure = self._clean(self._failure(error))
@@ -188,6 +192,8 @@ class Connection:
         return failure
 
     def _read(self, response: httpx2.Response, is_json: bool = True) -> Reply | Failure:
+        if not response.is_success:
+            return self._status_failure(response)
         url, key_env = self._endpoint.base_url, self._endpoint.key_env
         self._heed(response.headers)
         content = without_key(response.content, self._key)
@@ -210,19 +216,16 @@ class Connection:
 
     def _failure(self, error: openai.APIError | httpx2.HTTPError | TimeoutError) -> Failure:
         if isinstance(error, openai.APIStatusError):
-            return self._status_failure(error)
+            return self._status_failure(error.response)
         url = self._endpoint.base_url
-        cause = error.__cause__
-        if isinstance(error, TimeoutError) or (
-            isinstance(error, openai.APITimeoutError) and not isinstance(cause, httpx2.ConnectTimeout)
-        ):
-            return Failure(Kind.LOST, f"{url} gave no answer within {self._endpoint.settings.timeout_seconds:g} s.")
+        cause = _cause(error)
         if isinstance(cause, _NEVER_SENT):
             return Failure(Kind.DOUBTFUL, _unreachable(self._endpoint, cause))
+        if isinstance(error, TimeoutError) or isinstance(cause, httpx2.TimeoutException):
+            return Failure(Kind.LOST, f"{url} gave no answer within {self._endpoint.settings.timeout_seconds:g} s.")
         return Failure(Kind.LOST, f"{url} cut the connection before the answer was complete.")
 
-    def _status_failure(self, error: openai.APIStatusError) -> Failure:
-        response = error.response
+    def _status_failure(self, response: httpx2.Response) -> Failure:
         body: object = response.text
         with contextlib.suppress(*UNREADABLE):
             body = read_json(response.content)
@@ -247,6 +250,11 @@ class Connection:
 
     def _clean(self, failure: Failure) -> Failure:
         return replace(failure, text=redact(failure.text, self._key), said=redact(failure.said, self._key.lower()))
+
+
+def _cause(error: Exception) -> BaseException | None:
+    """What the transport raised: the SDK wraps it."""
+    return error if isinstance(error, httpx2.HTTPError) else error.__cause__
 
 
 def _unreachable(endpoint: Endpoint, cause: BaseException) -> str:

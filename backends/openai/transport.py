@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from pyreqwest.exceptions import ConnectError, DetailedPyreqwestError, Pyreqwest
 from pyreqwest.request import RequestBuilder, StreamRequest
 from pyreqwest.response import Response
 
+Headers = Sequence[tuple[str, str]]
 _Result = TypeVar("_Result")
 
 # The thread of reqwest that gave the last answer may not have let go of the interpreter. Were this ended meanwhile, the
@@ -48,19 +49,25 @@ class Transport(httpx2.AsyncBaseTransport):
         """Send a request and answer with its status, headers and body as they came, compressed or not."""
         # Uploads are read as a whole: they are in memory anyway, and then their length is told.
         body = await request.aread()
-        builder = self._builder(request).body_bytes(body)
-        with _translated(request):
+        seconds = request.extensions["timeout"]["read"]
+        return await self.send(request.method, str(request.url), request.headers.multi_items(), body, seconds)
+
+    async def send(
+        self, method: str, url: str, headers: Headers, body: bytes, seconds: float | None
+    ) -> httpx2.Response:
+        """The same for a request that is no object yet; None waits for ever."""
+        builder = self._builder(method, url, headers).body_bytes(body)
+        # Who cancels a request waits no longer, but it goes on until it is answered: here is where it ends.
+        builder = builder if seconds is None else builder.timeout(timedelta(seconds=seconds))
+        with _translated():
             return await self._send(builder)
 
-    def _builder(self, request: httpx2.Request) -> RequestBuilder:
+    def _builder(self, method: str, url: str, headers: Headers) -> RequestBuilder:
         try:
-            builder = self.client.request(request.method, str(request.url)).headers(request.headers.multi_items())
+            return self.client.request(method, url).headers(headers)
         except ValueError:
             # Its text would hold the value, which may be the key.
-            raise httpx2.LocalProtocolError("a header or the address cannot be written", request=request) from None
-        # Who cancels a request waits no longer, but it goes on until it is answered: here is where it ends.
-        seconds = request.extensions["timeout"]["read"]
-        return builder if seconds is None else builder.timeout(timedelta(seconds=seconds))
+            raise httpx2.LocalProtocolError("a header or the address cannot be written") from None
 
 
 async def _whole(builder: RequestBuilder) -> httpx2.Response:
@@ -100,7 +107,7 @@ class _Pieces(httpx2.AsyncByteStream):
         self._sending = sending
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _translated(None):
+        with _translated():
             while (piece := await _cancelled_as_asked(self._reader.read_chunk())) is not None:
                 yield bytes(piece)
 
@@ -133,26 +140,26 @@ async def _cancelled_as_asked(waiting: Coroutine[Any, Any, _Result]) -> _Result:
 
 
 @contextmanager
-def _translated(request: httpx2.Request | None) -> Iterator[None]:
+def _translated() -> Iterator[None]:
     """Raise what httpx2 raises, as the SDK expects."""
     try:
         yield
     except PyreqwestError as error:
         # From None: the cause would show the same once more.
-        raise _problem(error, request) from None
+        raise _problem(error) from None
 
 
-def _problem(error: PyreqwestError, request: httpx2.Request | None) -> httpx2.TransportError:
+def _problem(error: PyreqwestError) -> httpx2.TransportError:
     causes: list[str] = []
     if isinstance(error, DetailedPyreqwestError):
         causes = [cause["message"] for cause in error.details["causes"] or ()]
     is_late = isinstance(error, RequestTimeoutError)
     if any(_CONNECTING in cause for cause in causes):
-        return (httpx2.ConnectTimeout if is_late else httpx2.ConnectError)(_reason(causes), request=request)
+        return (httpx2.ConnectTimeout if is_late else httpx2.ConnectError)(_reason(causes))
     if isinstance(error, ConnectError):
         # A connection stood, and broke before an answer began.
-        return httpx2.RemoteProtocolError(_reason(causes), request=request)
-    return (httpx2.ReadTimeout if is_late else httpx2.ReadError)(_reason([error.message, *causes]), request=request)
+        return httpx2.RemoteProtocolError(_reason(causes))
+    return (httpx2.ReadTimeout if is_late else httpx2.ReadError)(_reason([error.message, *causes]))
 
 
 def _reason(causes: list[str]) -> str:
