@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from dataclasses import replace
 
+import httpx2
 import pytest
 
 from backends.errors import BackendUnavailable
@@ -13,6 +14,7 @@ from backends.openai.chat import OpenAIChat
 from backends.openai.endpoints import Endpoint
 from backends.openai.failures import BilledError
 from backends.openai.retries import Policy
+from backends.openai.sdk import Clients
 from backends.openai.settings import EndpointSettings, TokenPrices
 from backends.types import ChatRequest, Message
 from tests.openai_server import Server
@@ -122,3 +124,45 @@ async def test_an_endpoint_is_told_nothing_of_this_machine() -> None:
     told = {name for headers in server.request_headers for name in headers if name.startswith("x-stainless")}
     assert server.request_headers
     assert told <= {"x-stainless-retry-count", "x-stainless-read-timeout"}
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/embeddings"])
+async def test_what_goes_the_short_way_is_told_as_the_sdk_tells_it(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THEIR_KEY", "sk-planted")
+    body = {"model": "m", "input": "ü ☂", "messages": [{"role": "user", "content": "ü ☂"}]}
+    async with Server() as server:
+        endpoint = Endpoint("e", server.url, "THEIR_KEY", EndpointSettings(timeout_seconds=12.5))
+        clients = Clients(endpoint, endpoint.key())
+        await clients.whole.post(path, cast_to=httpx2.Response, body=body)
+        for _ in range(2):
+            await clients.post(path, body)
+        await clients.aclose()
+    first, *others = server.request_headers
+    assert others == [first, first]
+    assert first["authorization"] == "Bearer sk-planted"
+    # An idempotency key that several requests share would have them answered as one.
+    assert not [name for name in first if "idempotency" in name]
+    assert server.bodies == [body] * 3
+
+
+async def test_a_crowd_that_comes_first_is_served_whole() -> None:
+    async with Server() as server:
+        chat = chat_at(server.url)
+        asked = [replace(ASK, messages=(Message("user", f"What is {number}?"),)) for number in range(50)]
+        answers = await asyncio.gather(*map(chat.complete, asked))
+        await chat.aclose()
+    assert len(answers) == len({str(body) for body in server.bodies}) == len(server.bodies) == 50
+    assert len({tuple(sorted(headers.items())) for headers in server.request_headers}) <= 2  # lengths differ
+
+
+async def test_one_who_leaves_while_the_first_envelope_is_written_leaves_it_to_others() -> None:
+    async with Server() as server:
+        chat = chat_at(server.url)
+        first, second = (asyncio.create_task(chat.complete(ASK)) for _ in range(2))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        first.cancel()
+        answer = await second
+        await chat.aclose()
+    assert first.cancelled()
+    assert answer.text
