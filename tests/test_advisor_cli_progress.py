@@ -11,8 +11,9 @@ from rich.console import Console
 
 from advisor.cli.live_table import LiveTable
 from advisor.cli.progress import PlainLines
-from advisor.events import Escalating, Evaluated, Fitting, Piloting, Planned, Stands, Tuning
+from advisor.events import Escalating, Evaluated, Fitting, Piloting, Planned, Stands, Tuning, Waiting
 from advisor.standing import Standing
+from backends.batching import BatchProgress
 from backends.types import TuneProgress, Usage
 from evals.statistics.types import Interval
 from evals.trial import Score, Trial
@@ -162,3 +163,17 @@ def test_the_table_tells_the_time_left_of_a_training_that_does_not_tell_it(monke
         table.observe(Tuning(TUNED, TuneProgress(step, 10, None, None)))
         clock[0] += 10.0
     assert re.search(r"4/10 1 min \d\d s left", " ".join(shown(table).split())), "50 s for 4 steps, 75 s for the rest"
+
+
+def test_a_batch_that_begins_while_the_time_left_is_reckoned_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = LiveTable()
+    table.observe(Planned("r1", (NAME,), 300, False))
+    table.observe(Waiting(BatchProgress("m", 100, 50, "in_progress")))
+    clock = time.monotonic
+
+    def late() -> float:
+        table.observe(Waiting(BatchProgress("m", 100, 0, "in_progress")))
+        return clock()
+
+    monkeypatch.setattr("advisor.cli.live_table.time.monotonic", late)
+    assert "waiting for a batch" in " ".join(shown(table).split())

@@ -17,7 +17,7 @@ from backends.openai.retries import Policy
 from backends.openai.sdk import Clients
 from backends.openai.settings import EndpointSettings, TokenPrices
 from backends.types import ChatRequest, Message
-from tests.openai_server import Server
+from tests.openai_server import Server, in_thread
 from tests.raw_server import listening
 
 FAR = "https://models.example.com/v1"
@@ -137,8 +137,9 @@ async def test_what_goes_the_short_way_is_told_as_the_sdk_tells_it(path: str, mo
         for _ in range(2):
             await clients.post(path, body)
         await clients.aclose()
-    first, *others = server.request_headers
+    first, *others = ({**headers, "user-agent": ""} for headers in server.request_headers)
     assert others == [first, first]
+    assert all("OpenAI/Python" in headers["user-agent"] for headers in server.request_headers)
     assert first["authorization"] == "Bearer sk-planted"
     # An idempotency key that several requests share would have them answered as one.
     assert not [name for name in first if "idempotency" in name]
@@ -155,14 +156,42 @@ async def test_a_crowd_that_comes_first_is_served_whole() -> None:
     assert len({tuple(sorted(headers.items())) for headers in server.request_headers}) <= 2  # lengths differ
 
 
-async def test_one_who_leaves_while_the_first_envelope_is_written_leaves_it_to_others() -> None:
-    async with Server() as server:
-        chat = chat_at(server.url)
-        first, second = (asyncio.create_task(chat.complete(ASK)) for _ in range(2))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        first.cancel()
-        answer = await second
+def test_a_loop_that_ends_early_leaves_the_next_one_nothing_to_stumble_over() -> None:
+    with in_thread(Server()) as server:
+        for turns in range(6):
+            chat = chat_at(server.url)
+
+            async def leave(chat: OpenAIChat, turns: int) -> None:
+                begun = [asyncio.create_task(chat.complete(ASK)) for _ in range(5)]
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                assert len(begun) == 5
+
+            async def stay(chat: OpenAIChat) -> list[str]:
+                answers = await asyncio.gather(*(chat.complete(ASK) for _ in range(5)))
+                await chat.aclose()
+                return [answer.text for answer in answers]
+
+            asyncio.run(leave(chat, turns))
+            assert asyncio.run(stay(chat)) == ["What is it?"] * 5
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_cookie_goes_back_so_that_a_balancer_finds_the_same_server(stream: bool) -> None:
+    async with Server(headers={"set-cookie": "route=node-7; Path=/"}) as server:
+        chat = chat_at(server.url, stream=stream)
+        for _ in range(3):
+            await chat.complete(ASK)
         await chat.aclose()
-    assert first.cancelled()
-    assert answer.text
+    assert [headers.get("cookie") for headers in server.request_headers] == [None, "route=node-7", "route=node-7"]
+
+
+async def test_the_log_tells_what_was_answered_and_nothing_that_was_not(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    async with Server(headers={"x-request-id": "req-9"}) as server:
+        chat = chat_at(server.url)
+        await chat.complete(ASK)
+        await chat.aclose()
+    told = [record.getMessage() for record in caplog.records]
+    assert [text for text in told if "200" in text] == ["POST /chat/completions: 200, request req-9"]
+    assert not [text for text in told if "What is it" in text]

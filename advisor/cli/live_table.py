@@ -64,9 +64,11 @@ class _Stage:
         return self
 
     def left(self) -> float | None:
-        if self.seconds_left is not None or not self.done or not self.total:
+        # Read once: the run goes on while a thread of the display draws.
+        done = self.done
+        if self.seconds_left is not None or not done or not self.total:
             return self.seconds_left
-        return (time.monotonic() - self.began) / self.done * max(0, self.total - self.done)
+        return (time.monotonic() - self.began) / done * max(0, self.total - done)
 
 
 class _Pace:
@@ -89,7 +91,7 @@ class _Pace:
         now = time.monotonic()
         while self._recent and now - self._recent[0][0] > self._WINDOW_SECONDS:
             self._recent.popleft()
-        # A copy: the run goes on while a thread of the display draws.
+        # A copy, for the same reason.
         recent = list(self._recent)
         if len(recent) < 2 or now - recent[0][0] < 1:
             return ""
@@ -187,7 +189,7 @@ class LiveTable:
         table = Table(box=None, pad_edge=False)
         for head in ("candidate", "status", "dev", "test", "score", "interval", "$"):
             table.add_column(head, justify="left" if head in {"candidate", "status"} else "right", overflow="fold")
-        # A copy, as in `_Pace.rate`.
+        # A copy, for the same reason.
         lines = dict(self._lines)
         names = short_names(lines)
         for name, line in lines.items():
