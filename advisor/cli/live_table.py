@@ -1,4 +1,8 @@
-"""The table that a terminal shows while a run goes: where each candidate stands, and what is under way."""
+"""The table that a terminal shows while a run goes: where each candidate stands, and what is under way.
+
+A thread of the display draws while the run goes on and `observe` is called: what drawing needs twice it reads once, and
+what it goes through it copies first.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +68,6 @@ class _Stage:
         return self
 
     def left(self) -> float | None:
-        # Read once: the run goes on while a thread of the display draws.
         done = self.done
         if self.seconds_left is not None or not done or not self.total:
             return self.seconds_left
@@ -91,7 +94,6 @@ class _Pace:
         now = time.monotonic()
         while self._recent and now - self._recent[0][0] > self._WINDOW_SECONDS:
             self._recent.popleft()
-        # A copy, for the same reason.
         recent = list(self._recent)
         if len(recent) < 2 or now - recent[0][0] < 1:
             return ""
@@ -189,7 +191,6 @@ class LiveTable:
         table = Table(box=None, pad_edge=False)
         for head in ("candidate", "status", "dev", "test", "score", "interval", "$"):
             table.add_column(head, justify="left" if head in {"candidate", "status"} else "right", overflow="fold")
-        # A copy, for the same reason.
         lines = dict(self._lines)
         names = short_names(lines)
         for name, line in lines.items():

@@ -55,7 +55,7 @@ class Transport(httpx2.AsyncBaseTransport):
     async def send(
         self, method: str, url: str, headers: Headers, body: bytes, seconds: float | None
     ) -> httpx2.Response:
-        """The same for a request that is no object yet; None waits for ever."""
+        """The same for a request that is no object yet, within so many seconds; None waits for ever."""
         builder = self._builder(method, url, headers).body_bytes(body)
         # Who cancels a request waits no longer, but it goes on until it is answered: here is where it ends.
         builder = builder if seconds is None else builder.timeout(timedelta(seconds=seconds))
